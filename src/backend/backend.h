@@ -1,0 +1,54 @@
+// One device: its memory, its stream, and the first kernel row that supports an operation.
+// Made by cli/ or the public API, outlives the Transformer; used on the engine thread (loading included).
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/device_runtime.h"
+
+namespace quern {
+
+struct LoadedWeight {
+  Weight weight;
+  Storage storage;  // empty when the weight is used in place (a mapped file on the CPU: the file must outlive it)
+};
+
+class Backend {
+ public:
+  explicit Backend(const BackendOptions& options = {});
+  ~Backend();
+
+  const DeviceInfo& info() const { return runtime_->info(); }
+  DeviceRuntime& runtime() { return *runtime_; }
+
+  // Brings a weight to the device in the fastest layout that it has for it.
+  LoadedWeight load_weight(const WeightSource& source);
+
+  // Operations. Each runs the first row that supports the arguments; incompatible, naming op, formats and shapes, when none does.
+  void embed(const EmbedArgs& args);
+  void qkv(const QkvArgs& args);
+  void attention(const AttentionArgs& args);
+  void linear(const LinearArgs& args);
+  void gate_up(const GateUpArgs& args);
+  void head(const HeadArgs& args);
+  void sample(const SampleArgs& args);
+
+  // Finds the row for arguments of the largest size that will occur, so that a gap fails while loading, and grows the workspace to
+  // what the row needs. Call for every operation of a model before its first step. Returns the row's name.
+  template <class Args>
+  const char* require(const Args& args);
+  size_t workspace_bytes() const { return workspace_.bytes(); }
+
+ private:
+  template <class Args>
+  const KernelRow<Args>& row_for(const Args& args) const;
+  template <class Args>
+  void run(const Args& args);
+
+  std::unique_ptr<DeviceRuntime> runtime_;
+  std::vector<std::pair<std::string, std::string>> forced_;  // op, row
+  Storage workspace_;
+};
+
+}  // namespace quern

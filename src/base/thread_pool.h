@@ -1,0 +1,36 @@
+// The threads of one engine: the caller plus num_threads - 1 workers that spin briefly for the next piece of work and then sleep.
+// Owned by Backend. One thread at a time may call run(); the work itself may not call run() again.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace quern {
+
+// Cores that this process may use: its CPU affinity, cut by the cgroup's CPU quota; at least 1.
+size_t usable_cores();
+
+class ThreadPool {
+ public:
+  // `num_threads` in total, the caller included; 0 = usable_cores().
+  explicit ThreadPool(size_t num_threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  size_t num_threads() const;
+
+  // Calls work(thread_index) once on each thread, thread 0 being the caller; returns when all have returned.
+  // Writes made by the work are visible to the caller afterwards. An exception from the work is rethrown here (the first one).
+  void run(const std::function<void(size_t thread_index)>& work);
+
+  // Calls work(begin, end) over disjoint parts of [0, count), each a multiple of `grain` long but the last; which thread takes
+  // which part is not fixed, so the work must not depend on it.
+  void parallel_for(size_t count, size_t grain, const std::function<void(size_t begin, size_t end)>& work);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace quern

@@ -1,0 +1,68 @@
+// A Hugging Face folder or a GGUF file as named host tensors plus its raw config. Interprets nothing: names, formats and shapes are the
+// file's own. Owns the mappings that its tensors point into; any thread may read it.
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/mapped_file.h"
+#include "tensor/tensor.h"
+
+namespace quern {
+
+struct SourceTensor {
+  std::string name;   // as in the file
+  Tensor tensor;      // host memory, read-only; shape slowest dimension first, so a matrix is [out, in] for GGUF as well
+  size_t file = 0;    // index into Checkpoint::files
+  uint64_t offset = 0;  // of the first byte in that file
+};
+
+class Checkpoint {
+ public:
+  enum class Kind { hugging_face, gguf };
+
+  // Opens a folder with config.json and *.safetensors (single or sharded by model.safetensors.index.json), or a .gguf file (also the
+  // first part of a split one). Every size, range, name and count is checked; see docs/formats.md for limits.
+  // Throws invalid_input / incompatible / resource as reference pages say; pickle files (.bin, .pt) are never opened.
+  static Checkpoint open(const std::string& path);
+
+  Kind kind() const { return kind_; }
+  const std::string& path() const { return path_; }
+
+  // Hugging Face: config.json. GGUF: every metadata key but the tokenizer's arrays, as one flat object ("qwen2.block_count": 24).
+  const Json& config() const { return config_; }
+  // Hugging Face: generation_config.json and tokenizer_config.json, or null. GGUF: null.
+  const Json& generation_config() const { return generation_config_; }
+  const Json& tokenizer_config() const { return tokenizer_config_; }
+
+  const std::map<std::string, SourceTensor>& tensors() const { return tensors_; }
+  const SourceTensor* find(const std::string& name) const;
+  const std::vector<std::shared_ptr<MappedFile>>& files() const { return files_; }
+
+  // GGUF's tokenizer arrays; absent in other kinds. Lengths agree with each other (checked).
+  struct GgufTokenizer {
+    std::string model, pre;                 // tokenizer.ggml.model, .pre
+    std::vector<std::string_view> tokens;   // into the mapping
+    std::vector<int32_t> token_types;       // empty when the file has none
+    std::vector<float> scores;              // empty when the file has none
+    std::vector<std::string_view> merges;
+  };
+  const std::optional<GgufTokenizer>& gguf_tokenizer() const { return gguf_tokenizer_; }
+
+ private:
+  Checkpoint() = default;
+  friend class SafetensorsReader;
+  friend class GgufReader;
+
+  Kind kind_ = Kind::hugging_face;
+  std::string path_;
+  Json config_, generation_config_, tokenizer_config_;
+  std::map<std::string, SourceTensor> tensors_;
+  std::vector<std::shared_ptr<MappedFile>> files_;
+  std::optional<GgufTokenizer> gguf_tokenizer_;
+};
+
+}  // namespace quern

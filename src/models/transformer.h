@@ -1,0 +1,53 @@
+// Weights plus forward(): tokens of a batch to logits and sampled ids. Knows nothing of requests. Used on the engine thread.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "files/engine_file.h"
+#include "models/forward_batch.h"
+#include "models/kv_cache.h"
+#include "models/model_config.h"
+
+namespace quern {
+
+struct TransformerLimits {
+  size_t max_batch_tokens = 512;   // rows of one step
+  size_t max_sequences = 64;       // sequences of one step
+  size_t max_context = 4096;       // tokens of one sequence
+  size_t block_tokens = 16;
+  Format kv_format = Format::f16;
+};
+
+class Transformer {
+ public:
+  // Loads every weight of `file` onto the device and asks for every kernel that the limits can need. The file must outlive this.
+  // `num_tokens`: ids from there to vocab_size are padding and never drawn.
+  Transformer(std::shared_ptr<EngineFile> file, Backend& backend, const TransformerLimits& limits, size_t num_tokens);
+  ~Transformer();
+
+  const ModelConfig& config() const;
+  const TransformerLimits& limits() const;
+
+  // Which rope table a sequence with a prompt of `prompt_tokens` tokens uses for its whole life (0 unless qwen_ntk).
+  int32_t rope_variant(size_t prompt_tokens) const;
+
+  // One step: writes K and V of every token, samples the rows that want logits. Results in order of those rows.
+  std::vector<SampledRow> forward(const ForwardBatch& batch, KvCache& cache);
+  // Logits [rows that want logits, vocab_size] of the last forward (before sampling changed them when keep_logits was set), on the host.
+  void keep_logits(bool keep);
+  const std::vector<float>& kept_logits() const;
+
+  // Bytes on the device: weights as loaded, activations and workspace.
+  size_t weight_bytes() const;
+  size_t activation_bytes() const;
+  // Bytes of weights that a decode step reads (the embedding's rows apart).
+  size_t streamed_bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace quern
