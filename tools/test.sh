@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Every check: release build with warnings as errors, unit and end-to-end tests, the unit tests under the sanitizers, the rules of the
+# source tree, and a CUDA compile where nvcc is. Prints each step with its time, goes on after a failed one, and ends with the counts.
+# QUERN_SANITIZERS=off skips the sanitizer build.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+jobs=$(nproc)
+launcher=()
+command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+passed=0
+failed=0
+summary=""
+
+# step NAME COMMAND...: runs it, counts it, remembers the line.
+step() {
+  local name=$1 start=$SECONDS status=0
+  shift
+  echo "=== $name"
+  "$@" || status=$?
+  if [ $status -eq 0 ]; then
+    passed=$((passed + 1))
+    summary+=$(printf '\n  passed  %4d s  %s' $((SECONDS - start)) "$name")
+  else
+    failed=$((failed + 1))
+    summary+=$(printf '\n  FAILED  %4d s  %s (exit %d)' $((SECONDS - start)) "$name" $status)
+  fi
+  return 0
+}
+
+build() {  # build PRESET TARGET... -- CMAKE_OPTION...
+  local preset=$1
+  shift
+  local targets=()
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do targets+=(--target "$1") && shift; done
+  [ $# -gt 0 ] && shift
+  cmake --preset "$preset" -DQUERN_WERROR=ON "${launcher[@]}" "$@" >/dev/null && cmake --build --preset "$preset" -j "$jobs" "${targets[@]}"
+}
+
+step "include ranks" python3 tools/check_includes.py
+step "release build" build release
+step "release tests" ctest --test-dir build/release --output-on-failure -j "$jobs"
+if [ -x tools/check_isa_objects.sh ]; then step "instruction sets of the objects" tools/check_isa_objects.sh build/release; fi
+if [ "${QUERN_SANITIZERS:-on}" != off ]; then
+  step "sanitizer build" build asan
+  step "tests under the sanitizers" ctest --test-dir build/asan --output-on-failure -j "$jobs" -LE release_only
+fi
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
+if [ -n "$nvcc" ]; then step "CUDA compile" build cuda -- -DCMAKE_CUDA_COMPILER="$nvcc"; fi
+
+printf '\nmake test, %d s:%s\n\n%d passed, %d failed\n' $SECONDS "$summary" $passed $failed
+[ $failed -eq 0 ]
