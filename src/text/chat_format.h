@@ -26,29 +26,34 @@ struct ChatMessage {
 
 struct ChatOptions {
   bool add_generation_prompt = true;
-  std::optional<bool> enable_thinking;   // formats without thinking ignore it
-  std::vector<OrderedJson> tools;        // as OpenAI's `tools`
+  std::optional<bool> enable_thinking;  // formats without thinking ignore it
+  std::vector<OrderedJson> tools;       // as OpenAI's `tools`
 };
 
-// A prompt in pieces: what the format itself wrote (special tokens are parsed there) and what came from messages (control tokens never are).
+// A prompt in pieces: what the format itself wrote (special tokens are parsed there) and what came from messages (control tokens never
+// are).
 struct PromptPiece {
   std::string text;
   bool from_user;  // message content, names, arguments, tools
 };
 
 struct ChatFormat {
-  const char* name;  // saved in the engine file: "chatml-qwen1", "chatml-qwen2", "chatml-qwen2.5", "chatml-qwen3", "chatml-smollm2", "llama2"...
-  std::vector<PromptPiece> (*render)(std::span<const ChatMessage> messages, const ChatOptions& options);  // throws invalid_input for roles it does not know
-  std::vector<std::string> stops;  // special tokens that end a turn: "<|im_end|>", ...
-  bool thinks;                     // answers may start with <think>
+  const char*
+      name;  // saved in the engine file: "chatml-qwen1", "chatml-qwen2", "chatml-qwen2.5", "chatml-qwen3", "chatml-smollm2", "llama2"...
+  std::vector<PromptPiece> (*render)(std::span<const ChatMessage> messages,
+                                     const ChatOptions& options);  // throws invalid_input for roles it does not know
+  std::vector<std::string> stops;                                  // special tokens that end a turn: "<|im_end|>", ...
+  bool thinks;                                                     // answers may start with <think>
 };
 
-const ChatFormat& chat_format(std::string_view name);         // throws incompatible with the list
+const ChatFormat& chat_format(std::string_view name);  // throws incompatible with the list
 std::span<const ChatFormat> chat_formats();
 // The format whose output equals what this Jinja template renders, by recognising the template; null when none.
 const ChatFormat* recognise_chat_template(std::string_view jinja);
 
 std::string prompt_text(std::span<const PromptPiece> pieces);
+// Whether the answer to this prompt starts inside the reasoning: its tail is an open "<think>" that the format wrote.
+bool opens_thinking(std::span<const PromptPiece> pieces);
 // Encodes piece by piece as text would be as a whole: format pieces with all special tokens, user pieces without control tokens.
 std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, std::span<const PromptPiece> pieces);
 
