@@ -4,7 +4,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -14,10 +16,17 @@
 namespace quern {
 
 struct SourceTensor {
-  std::string name;   // as in the file
-  Tensor tensor;      // host memory, read-only; shape slowest dimension first, so a matrix is [out, in] for GGUF as well
-  size_t file = 0;    // index into Checkpoint::files
+  std::string name;                  // as in the file
+  std::string_view dtype;            // the file's own word: "BF16", "I32", "Q4_K"
+  std::vector<uint64_t> dims;        // slowest dimension first, so a matrix is [out, in] for GGUF as well; at most 8
+  std::span<const std::byte> bytes;  // in the mapping; maybe not aligned for its dtype: read through FormatInfo::unpack or memcpy
+  // The same as a weight: null (operator bool) when Quern has no format for the dtype (integers, fp8) or the rank is above 4.
+  Tensor tensor;
+  size_t file = 0;      // index into Checkpoint::files
   uint64_t offset = 0;  // of the first byte in that file
+
+  // `tensor`, or invalid_input "<where>: <name>: want a weight, file has I32 [2,3]" when there is none.
+  const Tensor& weight(std::string_view where) const;
 };
 
 class Checkpoint {
@@ -32,7 +41,8 @@ class Checkpoint {
   Kind kind() const { return kind_; }
   const std::string& path() const { return path_; }
 
-  // Hugging Face: config.json. GGUF: every metadata key but the tokenizer's arrays, as one flat object ("qwen2.block_count": 24).
+  // Hugging Face: config.json. GGUF: the metadata as one flat object ("qwen2.block_count": 24), of a split file the first part's;
+  // without arrays of more than 1,024 elements and the tokenizer's arrays.
   const Json& config() const { return config_; }
   // Hugging Face: generation_config.json and tokenizer_config.json, or null. GGUF: null.
   const Json& generation_config() const { return generation_config_; }
@@ -44,10 +54,10 @@ class Checkpoint {
 
   // GGUF's tokenizer arrays; absent in other kinds. Lengths agree with each other (checked).
   struct GgufTokenizer {
-    std::string model, pre;                 // tokenizer.ggml.model, .pre
-    std::vector<std::string_view> tokens;   // into the mapping
-    std::vector<int32_t> token_types;       // empty when the file has none
-    std::vector<float> scores;              // empty when the file has none
+    std::string model, pre;                // tokenizer.ggml.model, .pre
+    std::vector<std::string_view> tokens;  // into the mapping
+    std::vector<int32_t> token_types;      // empty when the file has none
+    std::vector<float> scores;             // empty when the file has none
     std::vector<std::string_view> merges;
   };
   const std::optional<GgufTokenizer>& gguf_tokenizer() const { return gguf_tokenizer_; }

@@ -14,23 +14,27 @@
 namespace quern {
 
 inline constexpr int kEngineFormatVersion = 1;
-inline constexpr size_t kTensorAlignment = 256;  // of every tensor's first byte, from the start of the file
+inline constexpr size_t kTensorAlignment = 256;        // of every tensor's first byte, from the start of the file
+inline constexpr size_t kMaxMetadataBytes = 64 << 10;  // of the five texts of EngineMetadata together, as they stand in the header
+
+class FileCalls;
 
 struct EngineTensorInfo {
   std::string name;
   Format format = Format::f32;
   Shape shape;
+  bool is_raw = false;             // bytes without a weight format, [length]: the tokenizer. `format` then means nothing
   uint64_t offset = 0, bytes = 0;  // in the file
   uint64_t xxh3 = 0;               // XXH3-64 of its bytes
 };
 
 // The texts of __metadata__, each JSON.
 struct EngineMetadata {
-  Json model;        // ModelConfig
-  Json generation;   // {"temperature","top_p","top_k","min_p","repetition_penalty","eos_token_ids":[...],"stop":[...]} where known
-  Json chat;         // {"format": name} or {"format": null}
-  Json build;        // {"quern","source","source_xxh3","dtype","policy"}: what was built, from what, how. No dates, no paths, no thread counts
-  Json receipt;      // quality receipt, or null
+  Json model;       // ModelConfig
+  Json generation;  // {"temperature","top_p","top_k","min_p","repetition_penalty","eos_token_ids":[...],"stop":[...]} where known
+  Json chat;        // {"format": name} or {"format": null}
+  Json build;    // {"quern","source","source_xxh3","dtype","policy"}: what was built, from what, how. No dates, no paths, no thread counts
+  Json receipt;  // quality receipt, or null
 };
 
 class EngineFile {
@@ -67,12 +71,16 @@ class EngineFileWriter {
  public:
   // The layout is fixed here: names, formats and shapes in file order. Throws resource when another build holds the lock, the folder
   // cannot be written or the space does not suffice; usage when `path` is one of `inputs` (also by link).
+  // Of `layout` only name, format, shape and is_raw are read; offset, bytes and xxh3 are the writer's to find.
   EngineFileWriter(const std::string& path, std::vector<EngineTensorInfo> layout, const std::vector<std::string>& inputs);
+  EngineFileWriter(const std::string& path, std::vector<EngineTensorInfo> layout, const std::vector<std::string>& inputs,
+                   FileCalls& calls);  // tests: system calls that fail
   ~EngineFileWriter();
 
   // The bytes of tensor `name`, in pieces in order; every tensor in layout order.
   void write(std::span<const std::byte> bytes);
-  // After the last byte. `metadata` as text goes into the header. Then the file has its final name.
+  // After the last byte. `metadata` as text goes into the header, at most kMaxMetadataBytes of it. Then the file has its final name.
+  // A second call, or a write() after it, is a broken invariant.
   void finish(const EngineMetadata& metadata);
 
  private:
