@@ -18,6 +18,9 @@ struct DeviceInfo {
   bool avx2 = false, avx512 = false, avx512_vnni = false, avx512_bf16 = false, amx = false;
   // CUDA: compute capability as 10*major + minor, multiprocessors.
   int sm = 0, num_sms = 0;
+  size_t smem_per_block = 0;  // most that a block may ask for
+  // What q, the attention's output and gate * up are kept in: the format that this device's kernels read and write fastest.
+  Format activations = Format::f32;
 };
 
 // Where a kernel runs. CPU: the pool's threads. CUDA: `native` is the cudaStream_t.

@@ -1,4 +1,5 @@
 // IEEE binary16 and bfloat16 as bit patterns, converted in software: exact widening, round-to-nearest-even narrowing.
+// constexpr, so that device code may call them too.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -8,15 +9,15 @@ namespace quern {
 using F16Bits = uint16_t;
 using Bf16Bits = uint16_t;
 
-inline float bf16_to_f32(Bf16Bits bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+constexpr float bf16_to_f32(Bf16Bits bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-inline Bf16Bits f32_to_bf16(float value) {
+constexpr Bf16Bits f32_to_bf16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<Bf16Bits>((bits >> 16) | 0x40);  // NaN stays NaN
   return static_cast<Bf16Bits>((bits + 0x7fffU + ((bits >> 16) & 1)) >> 16);
 }
 
-inline float f16_to_f32(F16Bits bits) {
+constexpr float f16_to_f32(F16Bits bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
   const uint32_t exponent = (bits >> 10) & 0x1f, mantissa = bits & 0x3ff;
   if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000U | (mantissa << 13));
@@ -25,7 +26,7 @@ inline float f16_to_f32(F16Bits bits) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
 }
 
-inline F16Bits f32_to_f16(float value) {
+constexpr F16Bits f32_to_f16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const auto sign = static_cast<F16Bits>((bits >> 16) & 0x8000);
   const uint32_t magnitude = bits & 0x7fffffffU;

@@ -2,6 +2,7 @@
 // an infinity gives some legal code and never undefined behaviour (the builder refuses such weights by name).
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -11,11 +12,13 @@
 
 namespace quern {
 
-inline float load_f16(const std::byte* bytes) {
-  F16Bits bits;
-  std::memcpy(&bits, bytes, sizeof(bits));
-  return f16_to_f32(bits);
-}
+constexpr uint8_t byte_of(const std::byte* bytes, size_t i) { return static_cast<uint8_t>(bytes[i]); }
+
+// Little-endian, at any alignment.
+constexpr uint16_t load_u16(const std::byte* bytes) { return static_cast<uint16_t>(byte_of(bytes, 0) | byte_of(bytes, 1) << 8); }
+constexpr uint32_t load_u32(const std::byte* bytes) { return load_u16(bytes) | static_cast<uint32_t>(load_u16(bytes + 2)) << 16; }
+constexpr float load_f16(const std::byte* bytes) { return f16_to_f32(load_u16(bytes)); }
+constexpr float load_f32(const std::byte* bytes) { return std::bit_cast<float>(load_u32(bytes)); }
 
 // Writes `scale` as the nearest finite f16 and returns what was written: codes are chosen for the scale that a reader will see.
 inline float store_f16(std::byte* bytes, float scale) {
@@ -23,8 +26,6 @@ inline float store_f16(std::byte* bytes, float scale) {
   std::memcpy(bytes, &bits, sizeof(bits));
   return f16_to_f32(bits);
 }
-
-inline uint8_t byte_of(const std::byte* bytes, size_t i) { return static_cast<uint8_t>(bytes[i]); }
 
 // 1 / scale, or 0 when the scale is 0: every code is then 0 too.
 inline float inverse_of(float scale) { return scale != 0 ? 1.F / scale : 0.F; }

@@ -2,6 +2,7 @@
 //   kName, kValues (values of a block), kBytes (bytes of a block), kRowTrailer (bytes after the blocks of one matrix row),
 //   pack(values, count, row), unpack(row, count, values).
 // A matrix row of `count` values is count / kValues blocks, then the trailer. pack and unpack take one whole row.
+// unpack is constexpr: device code calls it on blocks.
 #pragma once
 #include <cstddef>
 #include <cstdint>

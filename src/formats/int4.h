@@ -12,7 +12,7 @@
 
 namespace quern {
 
-inline uint8_t int4_code(const std::byte* codes, size_t i) {
+constexpr uint8_t int4_code(const std::byte* codes, size_t i) {
   const uint8_t byte = byte_of(codes, i / 32 * 16 + i % 16);
   return i % 32 < 16 ? byte & 0x0f : byte >> 4;
 }
@@ -33,7 +33,7 @@ inline void pack_nibbles(const float* values, size_t count, float inverse, float
   }
 }
 
-inline void unpack_nibbles(const std::byte* codes, size_t count, float scale, int zero, float* values) {
+constexpr void unpack_nibbles(const std::byte* codes, size_t count, float scale, int zero, float* values) {
   for (size_t c = 0; c < count / 32; ++c, values += 32, codes += 16) {
     for (size_t j = 0; j < 16; ++j) {
       values[j] = scale * static_cast<float>((byte_of(codes, j) & 0x0f) - zero);
@@ -52,7 +52,7 @@ struct I4Group {
       pack_nibbles(values, N, inverse_of(scale), 8.F, row + 2);
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t g = 0; g < count / N; ++g, values += N, row += kBytes) unpack_nibbles(row + 2, N, load_f16(row), 8, values);
   }
 };
@@ -73,7 +73,7 @@ struct I4ZeroGroup {
       pack_nibbles(values, N, inverse, static_cast<float>(zero), row + 3);
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t g = 0; g < count / N; ++g, values += N, row += kBytes) unpack_nibbles(row + 3, N, load_f16(row), byte_of(row, 2), values);
   }
 };

@@ -20,9 +20,8 @@ struct I8 {
     for (size_t i = 0; i < count; ++i) row[i] = static_cast<std::byte>(round_to_int8(values[i] / divisor));
     std::memcpy(row + count, &scale, sizeof(scale));
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
-    float scale;
-    std::memcpy(&scale, row + count, sizeof(scale));
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
+    const float scale = load_f32(row + count);
     for (size_t i = 0; i < count; ++i) values[i] = scale * static_cast<float>(static_cast<int8_t>(row[i]));
   }
 };
@@ -37,7 +36,7 @@ struct I8Group {
       for (size_t i = 0; i < N; ++i) row[2 + i] = static_cast<std::byte>(round_to_int8(values[i] * inverse));
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t g = 0; g < count / N; ++g, values += N, row += kBytes) {
       const float scale = load_f16(row);
       for (size_t i = 0; i < N; ++i) values[i] = scale * static_cast<float>(static_cast<int8_t>(row[2 + i]));

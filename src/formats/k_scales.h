@@ -10,7 +10,7 @@ struct KScale {
   int scale, minimum;
 };
 
-inline KScale load_k_scale(const std::byte* bytes, size_t group) {
+constexpr KScale load_k_scale(const std::byte* bytes, size_t group) {
   if (group < 4) return {byte_of(bytes, group) & 63, byte_of(bytes, group + 4) & 63};
   const int low = byte_of(bytes, group + 4);
   return {(low & 0x0f) | byte_of(bytes, group - 4) >> 6 << 4, low >> 4 | byte_of(bytes, group) >> 6 << 4};
@@ -50,7 +50,7 @@ struct KGroup {
   float scale, minimum;  // value = scale * code - minimum
 };
 
-inline KGroup load_k_group(const std::byte* block, size_t group) {
+constexpr KGroup load_k_group(const std::byte* block, size_t group) {
   const KScale bits = load_k_scale(block + 4, group);
   return {load_f16(block) * static_cast<float>(bits.scale), load_f16(block + 2) * static_cast<float>(bits.minimum)};
 }

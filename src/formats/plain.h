@@ -4,7 +4,7 @@
 #pragma once
 #include <cstring>
 
-#include "base/float16.h"
+#include "formats/block.h"
 #include "formats/format.h"
 
 namespace quern {
@@ -13,7 +13,9 @@ struct F32 {
   static constexpr const char* kName = "f32";
   static constexpr size_t kValues = 1, kBytes = 4, kRowTrailer = 0;
   static void pack(const float* values, size_t count, std::byte* row) { std::memcpy(row, values, count * kBytes); }
-  static void unpack(const std::byte* row, size_t count, float* values) { std::memcpy(values, row, count * kBytes); }
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
+    for (size_t i = 0; i < count; ++i) values[i] = load_f32(row + i * kBytes);
+  }
 };
 
 struct F16 {
@@ -25,12 +27,8 @@ struct F16 {
       std::memcpy(row + i * kBytes, &bits, kBytes);
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
-    for (size_t i = 0; i < count; ++i) {
-      F16Bits bits;
-      std::memcpy(&bits, row + i * kBytes, kBytes);
-      values[i] = f16_to_f32(bits);
-    }
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
+    for (size_t i = 0; i < count; ++i) values[i] = load_f16(row + i * kBytes);
   }
 };
 
@@ -43,12 +41,8 @@ struct Bf16 {
       std::memcpy(row + i * kBytes, &bits, kBytes);
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
-    for (size_t i = 0; i < count; ++i) {
-      Bf16Bits bits;
-      std::memcpy(&bits, row + i * kBytes, kBytes);
-      values[i] = bf16_to_f32(bits);
-    }
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
+    for (size_t i = 0; i < count; ++i) values[i] = bf16_to_f32(load_u16(row + i * kBytes));
   }
 };
 

@@ -34,7 +34,7 @@ struct Q2_K {
       }
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t b = 0; b < count / kValues; ++b, values += kValues, row += kBytes) {
       const float d = load_f16(row + 80), dmin = load_f16(row + 82);
       for (size_t g = 0; g < 16; ++g) {

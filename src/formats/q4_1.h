@@ -22,7 +22,7 @@ struct Q4_1 {
       }
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t b = 0; b < count / kValues; ++b, values += kValues, row += kBytes) {
       const float scale = load_f16(row), minimum = load_f16(row + 2);
       for (size_t j = 0; j < 16; ++j) {

@@ -25,7 +25,7 @@ struct Q4_K {
       }
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t b = 0; b < count / kValues; ++b, values += kValues, row += kBytes) {
       for (size_t g = 0; g < 8; ++g) {
         const KGroup group = load_k_group(row, g);

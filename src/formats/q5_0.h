@@ -24,11 +24,10 @@ struct Q5_0 {
       std::memcpy(row + 2, &fifth, sizeof(fifth));
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t b = 0; b < count / kValues; ++b, values += kValues, row += kBytes) {
       const float scale = load_f16(row);
-      uint32_t fifth;
-      std::memcpy(&fifth, row + 2, sizeof(fifth));
+      const uint32_t fifth = load_u32(row + 2);
       for (uint32_t j = 0; j < 16; ++j) {
         const uint32_t byte = byte_of(row, 6 + j);
         const auto low = static_cast<int>((byte & 0x0f) | (fifth >> j & 1) << 4),

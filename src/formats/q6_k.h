@@ -31,7 +31,7 @@ struct Q6_K {
       }
     }
   }
-  static void unpack(const std::byte* row, size_t count, float* values) {
+  static constexpr void unpack(const std::byte* row, size_t count, float* values) {
     for (size_t b = 0; b < count / kValues; ++b, values += kValues, row += kBytes) {
       const float d = load_f16(row + 208);
       for (size_t g = 0; g < 16; ++g) {
@@ -46,8 +46,8 @@ struct Q6_K {
   }
 
  private:
-  static size_t low_part(size_t group) { return group / 8 * 64 + group % 4 * 16; }
-  static size_t high_part(size_t group) { return 128 + group / 8 * 32 + group % 2 * 16; }
+  static constexpr size_t low_part(size_t group) { return group / 8 * 64 + group % 4 * 16; }
+  static constexpr size_t high_part(size_t group) { return 128 + group / 8 * 32 + group % 2 * 16; }
 };
 
 }  // namespace quern
