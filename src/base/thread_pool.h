@@ -5,14 +5,13 @@
 #include <functional>
 #include <memory>
 
-namespace quern {
+#include "base/usable_cores.h"
 
-// Cores that this process may use: its CPU affinity, cut by the cgroup's CPU quota; at least 1.
-size_t usable_cores();
+namespace quern {
 
 class ThreadPool {
  public:
-  // `num_threads` in total, the caller included; 0 = usable_cores().
+  // `num_threads` in total, the caller included; 0 = usable_cores(). Throws resource when the system refuses a thread.
   explicit ThreadPool(size_t num_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -25,7 +24,7 @@ class ThreadPool {
   void run(const std::function<void(size_t thread_index)>& work);
 
   // Calls work(begin, end) over disjoint parts of [0, count), each a multiple of `grain` long but the last; which thread takes
-  // which part is not fixed, so the work must not depend on it.
+  // which part is not fixed, so the work must not depend on it. After an exception parts that nobody has begun are left out.
   void parallel_for(size_t count, size_t grain, const std::function<void(size_t begin, size_t end)>& work);
 
  private:

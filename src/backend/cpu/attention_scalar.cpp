@@ -1,0 +1,72 @@
+// Attention by its definition, one query head at a time: scores over all visible positions, softmax, weighted sum of V. Plain C++; what
+// the other rows are checked against.
+#include <algorithm>
+#include <vector>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/scalar_math.h"
+#include "base/thread_pool.h"
+
+namespace quern::cpu {
+namespace {
+
+struct Cache {
+  const KvView& kv;
+  const int32_t* table;  // the sequence's block ids
+  size_t kv_head, row_bytes;
+
+  size_t offset(size_t position) const {
+    const auto tokens = static_cast<size_t>(kv.block_tokens);
+    const auto block = static_cast<size_t>(table[position / tokens]);
+    return ((block * static_cast<size_t>(kv.num_kv_heads) + kv_head) * tokens + position % tokens) * row_bytes;
+  }
+};
+
+template <class S>
+void attend(const Cache& cache, const float* q, size_t begin, size_t end, float scale, std::vector<float>& scores, std::vector<float>& row,
+            float* y) {
+  const auto head_dim = static_cast<size_t>(cache.kv.head_dim);
+  float most = -INFINITY;
+  for (size_t j = begin; j < end; ++j) {
+    S::unpack(cache.kv.k + cache.offset(j), head_dim, row.data());
+    scores[j - begin] = dot(q, row.data(), head_dim) * scale;
+    most = std::max(most, scores[j - begin]);
+  }
+  float sum = 0;
+  std::fill_n(y, head_dim, 0.F);
+  for (size_t j = begin; j < end; ++j) {
+    const float weight = std::exp(scores[j - begin] - most);
+    sum += weight;
+    S::unpack(cache.kv.v + cache.offset(j), head_dim, row.data());
+    for (size_t d = 0; d < head_dim; ++d) y[d] += weight * row[d];
+  }
+  for (size_t d = 0; d < head_dim; ++d) y[d] /= sum;
+}
+
+void run(const AttentionArgs& a, Stream& stream) {
+  const auto head_dim = static_cast<size_t>(a.kv.head_dim);
+  const size_t num_heads = a.q.columns() / head_dim, group = num_heads / static_cast<size_t>(a.kv.num_kv_heads);
+  with_format(a.kv.format, [&]<class S>() {
+    for (int32_t s = 0; s < a.batch.num_sequences; ++s) {
+      const auto first = static_cast<size_t>(a.batch.query_start[s]), last = static_cast<size_t>(a.batch.query_start[s + 1]);
+      const int32_t* table = a.batch.block_tables + static_cast<ptrdiff_t>(s) * a.batch.block_table_stride;
+      stream.pool->parallel_for((last - first) * num_heads, 1, [&](size_t begin, size_t end) {
+        std::vector<float> scores(static_cast<size_t>(a.batch.context_lengths[s])), row(head_dim);
+        for (size_t i = begin; i < end; ++i) {
+          const size_t token = first + i / num_heads, head = i % num_heads;
+          const auto visible_end = static_cast<size_t>(a.batch.positions[token]) + 1, window = static_cast<size_t>(a.window);
+          const size_t visible_begin = window == 0 || visible_end < window ? 0 : visible_end - window;
+          const Cache cache{a.kv, table, head / group, row_bytes(a.kv.format, head_dim)};
+          attend<S>(cache, a.q.f32(token) + head * head_dim, visible_begin, visible_end, a.scale, scores, row,
+                    a.y.f32(token) + head * head_dim);
+        }
+      });
+    }
+  });
+}
+
+}  // namespace
+
+const KernelRow<AttentionArgs> kAttentionScalar = {"attention_scalar", [](const AttentionArgs&, const DeviceInfo&) { return true; }, run};
+
+}  // namespace quern::cpu

@@ -1,0 +1,16 @@
+// The CPU's kernel rows. Each is defined in the file <op>_<how>.cpp; kernels.cpp puts them in order.
+#pragma once
+#include "backend/kernel_row.h"
+
+namespace quern::cpu {
+
+extern const KernelRow<EmbedArgs> kEmbedScalar;
+extern const KernelRow<QkvArgs> kQkvScalar;
+extern const KernelRow<AttentionArgs> kAttentionScalar;
+extern const KernelRow<LinearArgs> kLinearScalar;
+extern const KernelRow<GateUpArgs> kGateUpScalar;
+extern const KernelRow<HeadArgs> kHeadScalar;
+
+const DeviceTables& tables();
+
+}  // namespace quern::cpu

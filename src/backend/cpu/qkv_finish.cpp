@@ -1,0 +1,51 @@
+#include "backend/cpu/qkv_finish.h"
+
+#include "backend/cpu/scalar_math.h"
+
+namespace quern::cpu {
+namespace {
+
+void rotate(const RopeView& rope, int32_t variant, int32_t position, float* head) {
+  const size_t half = static_cast<size_t>(rope.rotary_dims) / 2;
+  const float* cos_sin =
+      rope.cos_sin + (static_cast<size_t>(variant) * static_cast<size_t>(rope.max_positions) + static_cast<size_t>(position)) * half * 2;
+  for (size_t i = 0; i < half; ++i) {
+    const float cos = cos_sin[2 * i], sin = cos_sin[2 * i + 1], a = head[i], b = head[i + half];
+    head[i] = a * cos - b * sin;
+    head[i + half] = b * cos + a * sin;
+  }
+}
+
+}  // namespace
+
+void finish_qkv_row(const QkvArgs& a, size_t token, float* products) {
+  const auto head_dim = static_cast<size_t>(a.kv.head_dim), kv_heads = static_cast<size_t>(a.kv.num_kv_heads);
+  const auto block_tokens = static_cast<size_t>(a.kv.block_tokens);
+  const size_t num_heads = a.q.columns() / head_dim;
+  if (a.bias) {
+    const float* bias = a.bias.f32();
+    for (size_t i = 0; i < (num_heads + 2 * kv_heads) * head_dim; ++i) products[i] += bias[i];
+  }
+  const int32_t position = a.batch.positions[token];
+  const int32_t variant = a.batch.rope_variants == nullptr ? 0 : a.batch.rope_variants[token];
+  for (size_t head = 0; head < num_heads + kv_heads; ++head) {  // q heads, then k heads
+    float* values = products + head * head_dim;
+    const Tensor& norm = head < num_heads ? a.q_norm : a.k_norm;
+    if (norm) rmsnorm(values, norm.f32(), a.norm_epsilon, head_dim, values);
+    rotate(a.rope, variant, position, values);
+  }
+  float* q = a.q.f32(token);
+  const float scale = a.rope.query_scale == nullptr ? 1.F : a.rope.query_scale[position];
+  for (size_t i = 0; i < num_heads * head_dim; ++i) q[i] = products[i] * scale;
+
+  const auto slot = static_cast<size_t>(a.batch.slots[token]);
+  const size_t bytes = row_bytes(a.kv.format, head_dim);
+  const auto pack = format_info(a.kv.format).pack;
+  for (size_t head = 0; head < kv_heads; ++head) {
+    const size_t row = (slot / block_tokens * kv_heads + head) * block_tokens + slot % block_tokens;
+    pack(products + (num_heads + head) * head_dim, head_dim, a.kv.k + row * bytes);
+    pack(products + (num_heads + kv_heads + head) * head_dim, head_dim, a.kv.v + row * bytes);
+  }
+}
+
+}  // namespace quern::cpu

@@ -1,0 +1,136 @@
+#include "base/thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace quern {
+namespace {
+
+constexpr double kSpinSeconds = 50e-6;  // longer than the gaps between the operations of a step, far shorter than a time slice
+constexpr size_t kLine = 64;
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Returns once `value` differs from `old`: spins first, then sleeps.
+uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
+  for (double deadline = 0;;) {
+    for (int i = 0; i < 32; ++i) {
+      if (const uint32_t now = value.load(std::memory_order_acquire); now != old) return now;
+      pause();
+    }
+    const double now = monotonic_seconds();
+    if (deadline == 0) deadline = now + kSpinSeconds;
+    if (now >= deadline) break;
+  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  alignas(kLine) std::atomic<uint32_t> round{0};                     // one more each run
+  alignas(kLine) std::atomic<uint32_t> working{0};                   // workers that have not finished this round
+  alignas(kLine) const std::function<void(size_t)>* work = nullptr;  // null: stop. Written before `round`, read after it
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;  // of the thread that set `failed`
+  bool running = false;      // caller only
+  std::vector<std::thread> workers;
+
+  void call(size_t thread_index) noexcept {
+    try {
+      (*work)(thread_index);
+    } catch (...) {
+      if (!failed.exchange(true, std::memory_order_acq_rel)) error = std::current_exception();
+    }
+  }
+
+  void worker(size_t thread_index) {
+    for (uint32_t seen = 0;;) {
+      seen = wait_for_change(round, seen);
+      if (work == nullptr) return;
+      call(thread_index);
+      if (working.fetch_sub(1, std::memory_order_acq_rel) == 1) working.notify_one();
+    }
+  }
+
+  void begin_round(const std::function<void(size_t)>* new_work) {
+    work = new_work;
+    working.store(static_cast<uint32_t>(workers.size()), std::memory_order_relaxed);
+    round.fetch_add(1, std::memory_order_release);
+    round.notify_all();
+  }
+
+  void stop() {
+    begin_round(nullptr);
+    for (std::thread& thread : workers) thread.join();
+  }
+};
+
+ThreadPool::ThreadPool(size_t num_threads) : state_(std::make_unique<State>()) {
+  if (num_threads == 0) num_threads = usable_cores();
+  state_->workers.reserve(num_threads - 1);
+  try {
+    for (size_t i = 1; i < num_threads; ++i) state_->workers.emplace_back([state = state_.get(), i] { state->worker(i); });
+  } catch (const std::system_error& error) {
+    const size_t started = state_->workers.size() + 1;
+    state_->stop();
+    raise(resource, "threads: want {}, the system gives {}: {}", num_threads, started, error.what());
+  }
+}
+
+ThreadPool::~ThreadPool() { state_->stop(); }
+
+size_t ThreadPool::num_threads() const { return state_->workers.size() + 1; }
+
+void ThreadPool::run(const std::function<void(size_t)>& work) {
+  State& s = *state_;
+  CHECK(!s.running, "run() inside run()");
+  s.running = true;
+  if (s.workers.empty()) {
+    s.work = &work;
+    s.call(0);
+  } else {
+    s.begin_round(&work);
+    s.call(0);
+    for (uint32_t left = s.working.load(std::memory_order_acquire); left != 0;) left = wait_for_change(s.working, left);
+  }
+  s.running = false;
+  if (s.failed.load(std::memory_order_acquire)) {
+    s.failed.store(false, std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(s.error, nullptr));
+  }
+}
+
+void ThreadPool::parallel_for(size_t count, size_t grain, const std::function<void(size_t, size_t)>& work) {
+  CHECK(grain > 0, "grain 0");
+  if (count == 0) return;
+  if (count <= grain) return work(0, count);
+  std::atomic<size_t> next{0};
+  run([&](size_t) {
+    for (;;) {
+      const size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+      if (begin >= count || state_->failed.load(std::memory_order_relaxed)) return;
+      work(begin, std::min(count, begin + grain));
+    }
+  });
+}
+
+}  // namespace quern
