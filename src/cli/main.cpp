@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "cli/command_line.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
 
@@ -37,6 +38,9 @@ int main(int argc, char** argv) {
     return run_verb(argc, argv);
   } catch (const Error& error) {
     return report(error.code(), error.message());
+  } catch (const StoppedBySignal& stopped) {
+    write_stderr(std::string("quern: ") + stopped.what() + "\n");
+    return kStopped;
   } catch (const std::bad_alloc&) {
     return report(resource, "memory: the system has no more to give");
   } catch (const std::exception& error) {
