@@ -11,13 +11,13 @@ namespace quern {
 struct ForwardBatch {
   // One entry a sequence, in this order.
   struct Sequence {
-    std::span<const int32_t> token_ids;   // tokens of this step
-    int32_t first_position;               // position of the first of them
-    std::span<const uint32_t> blocks;     // its KV blocks, covering first_position + token_ids.size() tokens
+    std::span<const int32_t> token_ids;  // tokens of this step
+    int32_t first_position;              // position of the first of them
+    std::span<const uint32_t> blocks;    // its KV blocks, covering first_position + token_ids.size() tokens
     int32_t rope_variant = 0;
-    bool wants_logits = false;            // of its last token
+    bool wants_logits = false;  // of its last token
   };
-  std::vector<Sequence> sequences;        // those with one token first
+  std::vector<Sequence> sequences;  // those with one token first
 
   // Sampling of the rows that want logits, in order.
   std::vector<SampleRow> sample_rows;
@@ -27,7 +27,7 @@ struct ForwardBatch {
 };
 
 struct SampledRow {
-  int32_t token_id;     // -1: a logit was not finite
+  int32_t token_id;  // -1: a logit was not finite
   float logprob;
   std::vector<std::pair<int32_t, float>> top;  // likeliest first, as many as asked for
 };

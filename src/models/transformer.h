@@ -13,9 +13,9 @@
 namespace quern {
 
 struct TransformerLimits {
-  size_t max_batch_tokens = 512;   // rows of one step
-  size_t max_sequences = 64;       // sequences of one step
-  size_t max_context = 4096;       // tokens of one sequence
+  size_t max_batch_tokens = 512;  // rows of one step
+  size_t max_sequences = 64;      // sequences of one step
+  size_t max_context = 4096;      // tokens of one sequence
   size_t block_tokens = 16;
   Format kv_format = Format::f16;
 };
