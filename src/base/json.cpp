@@ -11,19 +11,20 @@ namespace {
 // Walks the text without building anything; remembers the first thing that is refused.
 class Validator {
  public:
-  explicit Validator(int max_depth) : max_depth_(max_depth) {}
+  explicit Validator(JsonLimits limits) : limits_(limits) {}
 
   std::string problem;
 
-  bool null() { return true; }
-  bool boolean(bool) { return true; }
-  bool number_integer(int64_t) { return true; }
-  bool number_unsigned(uint64_t) { return true; }
+  bool null() { return one_more(); }
+  bool boolean(bool) { return one_more(); }
+  bool number_integer(int64_t) { return one_more(); }
+  bool number_unsigned(uint64_t) { return one_more(); }
   bool number_float(double value, const std::string& text) {
-    return std::isfinite(value) || refuse(fmt::format("number {} is beyond the range of a double", escaped(text, 40)));
+    if (!std::isfinite(value)) return refuse(fmt::format("number {} is beyond the range of a double", escaped(text, 40)));
+    return one_more();
   }
-  bool string(std::string&) { return true; }
-  bool binary(Json::binary_t&) { return true; }
+  bool string(std::string&) { return one_more(); }
+  bool binary(Json::binary_t&) { return one_more(); }
   bool start_object(size_t) {
     keys_.emplace_back();
     return deeper();
@@ -44,13 +45,19 @@ class Validator {
   }
 
  private:
-  bool deeper() { return ++depth_ <= max_depth_ || refuse(fmt::format("nested deeper than {} levels", max_depth_)); }
+  bool one_more() { return ++values_ <= limits_.max_values || refuse(fmt::format("more than {} values", limits_.max_values)); }
+  bool deeper() {
+    if (++depth_ > limits_.max_depth) return refuse(fmt::format("nested deeper than {} levels", limits_.max_depth));
+    return one_more();
+  }
   bool refuse(std::string what) {
     if (problem.empty()) problem = std::move(what);
     return false;
   }
 
-  int max_depth_, depth_ = 0;
+  JsonLimits limits_;
+  int depth_ = 0;
+  size_t values_ = 0;
   std::vector<std::unordered_set<std::string>> keys_;
 };
 
@@ -60,7 +67,7 @@ J parse_checked(std::string_view text, std::string_view where, JsonLimits limits
   if (text.starts_with("\xef\xbb\xbf")) raise(invalid_input, "{}: starts with a byte order mark; want plain UTF-8", where);
   if (text.find_first_not_of(" \t\r\n") == text.npos) raise(invalid_input, "{}: empty; want JSON", where);
   if (const size_t bad = utf8_first_invalid(text); bad != text.npos) raise(invalid_input, "{}: invalid UTF-8 at byte {}", where, bad);
-  Validator validator(limits.max_depth);
+  Validator validator(limits);
   if (!Json::sax_parse(text, &validator)) raise(invalid_input, "{}: {}", where, validator.problem);
   return J::parse(text);
 }

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <cstring>
+
 namespace quern {
 namespace {
 
@@ -75,6 +77,14 @@ void utf8_append(std::string& out, char32_t c) {
 
 size_t utf8_first_invalid(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
+    uint64_t eight;  // most text is ASCII: eight bytes at a time
+    if (text.size() - i >= sizeof(eight)) {
+      std::memcpy(&eight, text.data() + i, sizeof(eight));
+      if ((eight & 0x8080808080808080U) == 0) {
+        i += sizeof(eight);
+        continue;
+      }
+    }
     const size_t n = utf8_sequence_length(text.substr(i));
     if (n == 0) return i;
     i += n;

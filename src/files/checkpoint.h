@@ -64,7 +64,7 @@ class Checkpoint {
 
  private:
   Checkpoint() = default;
-  friend class SafetensorsReader;
+  friend class HuggingFaceReader;
   friend class GgufReader;
 
   Kind kind_ = Kind::hugging_face;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/error.h"
@@ -27,6 +28,10 @@ class Shape {
 
   Shape() = default;
   Shape(std::initializer_list<size_t> dims) {
+    CHECK(dims.size() <= kMaxRank, "rank {}", dims.size());
+    for (const size_t dim : dims) dims_[rank_++] = dim;
+  }
+  explicit Shape(std::span<const size_t> dims) {
     CHECK(dims.size() <= kMaxRank, "rank {}", dims.size());
     for (const size_t dim : dims) dims_[rank_++] = dim;
   }
