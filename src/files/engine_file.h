@@ -63,6 +63,7 @@ class EngineFile {
   EngineMetadata metadata_;
   std::vector<EngineTensorInfo> tensors_;
   std::map<std::string, size_t> by_name_;
+  uint64_t data_offset_ = 0;  // where the padding before the first tensor would begin
 };
 
 // Writes an engine file so that its final name never holds half of one: lock, temporary name in the same folder, data, header with the

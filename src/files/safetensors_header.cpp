@@ -1,13 +1,12 @@
 #include "files/safetensors_header.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "files/json_scanner.h"
+#include "files/xxh3.h"
 
 namespace quern {
 namespace {
@@ -214,9 +213,9 @@ class HeaderParser {
       names.clear();
     };
     names.reserve(header_.entries.size());
-    for (const SafetensorsEntry& entry : header_.entries) names.emplace_back(XXH3_64bits(entry.name.data(), entry.name.size()), entry.name);
+    for (const SafetensorsEntry& entry : header_.entries) names.emplace_back(xxh3_of(entry.name), entry.name);
     refuse_duplicates("tensor");
-    for (const auto& [key, value] : header_.metadata) names.emplace_back(XXH3_64bits(key.data(), key.size()), key);
+    for (const auto& [key, value] : header_.metadata) names.emplace_back(xxh3_of(key), key);
     refuse_duplicates("__metadata__ key");
   }
 

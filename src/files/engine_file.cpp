@@ -1,0 +1,94 @@
+#include "files/engine_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "files/engine_header.h"
+#include "files/xxh3.h"
+
+namespace quern {
+namespace {
+
+void warn_about_access(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return;
+  if (status.st_uid != ::geteuid() && status.st_uid != 0)
+    log_warning("{}: belongs to user {}, who can change it", escaped(path), status.st_uid);
+  if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    log_warning("{}: others than its owner can change it (mode {:03o})", escaped(path), status.st_mode & 0777U);
+}
+
+}  // namespace
+
+std::shared_ptr<EngineFile> EngineFile::open(const std::string& path) {
+  std::shared_ptr<EngineFile> engine(new EngineFile(MappedFile(path)));
+  EngineHeader header = read_engine_header(engine->file_);
+  engine->metadata_ = std::move(header.metadata);
+  engine->tensors_ = std::move(header.tensors);
+  engine->data_offset_ = header.data_offset;
+  for (size_t i = 0; i < engine->tensors_.size(); ++i) engine->by_name_.emplace(engine->tensors_[i].name, i);
+  warn_about_access(path);
+  return engine;
+}
+
+const EngineTensorInfo* EngineFile::find(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &tensors_[found->second];
+}
+
+Tensor EngineFile::tensor(const std::string& name, const Shape& shape, std::span<const Format> formats) const {
+  const EngineTensorInfo* info = find(name);
+  const bool fits = info != nullptr && !info->is_raw && info->shape == shape &&
+                    (formats.empty() || std::find(formats.begin(), formats.end(), info->format) != formats.end());
+  if (!fits) {
+    std::string wanted;
+    for (const Format format : formats) wanted += fmt::format("{}{}", wanted.empty() ? "" : "|", format_name(format));
+    const std::string found = info == nullptr ? "nothing of that name"
+                              : info->is_raw  ? fmt::format("{} bytes without a format", info->bytes)
+                                              : fmt::format("{} {}", info->shape.text(), format_name(info->format));
+    raise(invalid_input, "{}: {}: want {} {}, file has {}", escaped(path()), escaped(name), shape.text(),
+          wanted.empty() ? "of any format" : wanted, found);
+  }
+  // The mapping is read-only: a Tensor has no const form, and nothing writes to an engine's.
+  return {.data = const_cast<std::byte*>(file_.bytes().data() + info->offset), .shape = info->shape, .format = info->format};
+}
+
+std::span<const std::byte> EngineFile::tokenizer_bytes() const {
+  const EngineTensorInfo* info = find("tokenizer");
+  if (info == nullptr || !info->is_raw)
+    raise(invalid_input, "{}: tokenizer: want bytes without a format, file has {}", escaped(path()), info == nullptr ? "none" : "a weight");
+  return file_.bytes().subspan(info->offset, info->bytes);
+}
+
+void EngineFile::verify(size_t num_threads) const {
+  std::mutex mutex;
+  size_t first_bad = tensors_.size();  // in file order, so that the answer does not depend on the threads
+  std::string problem;
+  const auto check = [&](size_t i) {
+    const EngineTensorInfo& tensor = tensors_[i];
+    const uint64_t found = xxh3_of(file_.bytes().subspan(tensor.offset, tensor.bytes));
+    const uint64_t pad_begin = i == 0 ? data_offset_ : tensors_[i - 1].offset + tensors_[i - 1].bytes;
+    const std::span<const std::byte> pad = file_.bytes().subspan(pad_begin, tensor.offset - pad_begin);
+    const bool is_padded = std::all_of(pad.begin(), pad.end(), [](std::byte byte) { return byte == std::byte{0}; });
+    if (found == tensor.xxh3 && is_padded) return;
+    const std::lock_guard lock(mutex);
+    if (i > first_bad) return;
+    first_bad = i;
+    problem =
+        found == tensor.xxh3
+            ? fmt::format("padding before {}: want zeros at bytes {} to {}", escaped(tensor.name), pad_begin, tensor.offset)
+            : fmt::format("{} at byte {}: checksum: want {:016x}, found {:016x}", escaped(tensor.name), tensor.offset, tensor.xxh3, found);
+  };
+  ThreadPool pool(num_threads);
+  pool.parallel_for(tensors_.size(), 1, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) check(i);
+  });
+  if (!problem.empty()) raise(invalid_input, "{}: {}: the file is damaged; build the engine again", escaped(path()), problem);
+}
+
+}  // namespace quern
