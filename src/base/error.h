@@ -1,7 +1,7 @@
 // How every part of Quern reports failure: one exception type with one of five codes, and CHECK for broken invariants.
 // The code is the process exit status; the message names the file, field or tensor, what was found and what was expected.
 #pragma once
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <exception>
 #include <string>

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#define SPDLOG_FMT_EXTERNAL  // the same fmt as everywhere
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
