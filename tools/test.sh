@@ -46,7 +46,7 @@ if [ "${QUERN_SANITIZERS:-on}" != off ]; then
   step "tests under the sanitizers" ctest --test-dir build/asan --output-on-failure -j "$jobs" -LE release_only
 fi
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
-if [ -n "$nvcc" ]; then step "CUDA compile" build cuda -- -DCMAKE_CUDA_COMPILER="$nvcc"; fi
+if [ -n "$nvcc" ]; then step "CUDA compile" build cuda -- -DCMAKE_CUDA_COMPILER="$nvcc" -DQUERN_CUDA_ARCHITECTURES=90a-real; fi
 
 printf '\nmake test, %d s:%s\n\n%d passed, %d failed\n' $SECONDS "$summary" $passed $failed
 [ $failed -eq 0 ]
