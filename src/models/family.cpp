@@ -65,13 +65,14 @@ void read_gguf_tensors(ModelConfig& config, const Checkpoint& checkpoint) {
   if (config.rope.scaling != RopeConfig::Scaling::none) {
     raise(incompatible, "{}: rope_freqs.weight: a second rope scaling beside the one of the keys", checkpoint.path());
   }
-  const Tensor& tensor = divisors->tensor;
-  if (tensor.format != Format::f32 || tensor.shape != Shape{config.rope.rotary_dims / 2}) {
-    raise(invalid_input, "{}: rope_freqs.weight: want [{}] f32, file has {} {}", checkpoint.path(), config.rope.rotary_dims / 2,
-          tensor.shape.text(), format_name(tensor.format));
+  const Tensor& tensor = divisors->weight(checkpoint.path());
+  if (tensor.shape != Shape{config.rope.rotary_dims / 2}) {
+    raise(invalid_input, "{}: rope_freqs.weight: want [{}], file has {} {}", checkpoint.path(), config.rope.rotary_dims / 2,
+          tensor.shape.text(), divisors->dtype);
   }
   config.rope.scaling = RopeConfig::Scaling::divided;
-  config.rope.divisors.assign(tensor.f32(), tensor.f32() + tensor.columns());
+  config.rope.divisors.resize(tensor.columns());
+  format_info(tensor.format).unpack(tensor.data, tensor.columns(), config.rope.divisors.data());
 }
 
 }  // namespace

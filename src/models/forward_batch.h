@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backend/ops/ops.h"
@@ -14,12 +15,13 @@ struct ForwardBatch {
     std::span<const int32_t> token_ids;  // tokens of this step
     int32_t first_position;              // position of the first of them
     std::span<const uint32_t> blocks;    // its KV blocks, covering first_position + token_ids.size() tokens
-    int32_t rope_variant = 0;
-    bool wants_logits = false;  // of its last token
+    int32_t rope_variant = 0;            // Transformer::rope_variant() of its prompt
+    bool wants_logits = false;           // of its last token
+    int32_t logit_tokens = 1;            // with wants_logits: of its last so many tokens
   };
   std::vector<Sequence> sequences;  // those with one token first
 
-  // Sampling of the rows that want logits, in order.
+  // Sampling of the rows that want logits, in order. Empty: nothing is sampled (logits only).
   std::vector<SampleRow> sample_rows;
   std::vector<TokenCount> counts;
   std::vector<TokenBias> biases;

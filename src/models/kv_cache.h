@@ -23,7 +23,8 @@ class KvCache {
 
  private:
   Backend* backend_;
-  size_t num_blocks_, block_tokens_, num_kv_heads_, head_dim_, layer_bytes_;
+  size_t num_blocks_, block_tokens_, num_kv_heads_, head_dim_;
+  size_t half_bytes_;  // K, or V, of one layer
   Format format_;
   std::vector<Storage> layers_;
 };

@@ -1,4 +1,6 @@
 // The source of every engine tensor: names by the family's rules, shapes by the config, and nothing left over.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -20,7 +22,7 @@ bool ends_with_any(std::string_view name, std::span<const char* const> endings) 
   return std::ranges::any_of(endings, [&](const char* ending) { return name.ends_with(ending); });
 }
 
-std::string shown(const Tensor& tensor) { return fmt::format("{} {}", tensor.shape.text(), format_name(tensor.format)); }
+std::string shown(const SourceTensor& source) { return fmt::format("[{}] {}", fmt::join(source.dims, ","), escaped(source.dtype, 20)); }
 
 const TensorRule* rule_for(std::span<const TensorRule> rules, std::string_view engine) {
   const auto found = std::ranges::find(rules, engine, [](const TensorRule& rule) { return std::string_view(rule.engine); });
@@ -71,12 +73,12 @@ class Planner {
       const char* hint = tensor.role == TensorRole::head ? " (tie_word_embeddings is false)" : "";
       raise(invalid_input, "{}: {}: want {}, found no such tensor{}", checkpoint_.path(), name, want.text(), hint);
     }
-    const Tensor& found = source->tensor;
+    const Tensor& found = source->weight(checkpoint_.path());
     if (found.shape != want) {
       const bool other_vocab = tensor.row->rows == Dim::vocab && found.shape.rank() == 2 && found.shape[1] == want[1];
       if (other_vocab)
         raise(invalid_input, "{}: {}: vocab_size is {}, the tensor has {} rows", checkpoint_.path(), name, want[0], found.shape[0]);
-      raise(invalid_input, "{}: {}: want {}, file has {}", checkpoint_.path(), name, want.text(), shown(found));
+      raise(invalid_input, "{}: {}: want {}, file has {}", checkpoint_.path(), name, want.text(), shown(*source));
     }
     used_.insert(name);
     return {tensor.name, tensor.shape, tensor.role, rule->how, source};
@@ -88,7 +90,7 @@ class Planner {
     const TensorRule *head = rule_for(rules_, "head"), *embed = rule_for(rules_, "embed");
     const SourceTensor* found = checkpoint_.find(head->source);
     if (found == nullptr) return;
-    if (!same_values(found->tensor, checkpoint_.find(embed->source)->tensor)) {
+    if (!same_values(found->weight(checkpoint_.path()), checkpoint_.find(embed->source)->tensor)) {
       raise(invalid_input, "{}: {}: tie_word_embeddings is true but its values differ from {}", checkpoint_.path(), head->source,
             embed->source);
     }
@@ -110,7 +112,7 @@ class Planner {
     size_t count = 0;
     for (const auto& [name, tensor] : checkpoint_.tensors()) {
       if (used_.contains(name) || ends_with_any(name, kHarmlessEndings) || name == "rope_freqs.weight") continue;
-      if (count++ < kMostNamed) names += fmt::format("{}{} {}", count == 1 ? "" : ", ", escaped(name, 80), shown(tensor.tensor));
+      if (count++ < kMostNamed) names += fmt::format("{}{} {}", count == 1 ? "" : ", ", escaped(name, 80), shown(tensor));
     }
     if (count == 0) return;
     raise(incompatible, "{}: {} tensor{} that this architecture does not have: {}{}", checkpoint_.path(), count, count == 1 ? "" : "s",

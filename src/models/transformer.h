@@ -16,6 +16,7 @@ struct TransformerLimits {
   size_t max_batch_tokens = 512;  // rows of one step
   size_t max_sequences = 64;      // sequences of one step
   size_t max_context = 4096;      // tokens of one sequence
+  size_t max_logit_rows = 0;      // rows of logits of one step; 0 = max_sequences
   size_t block_tokens = 16;
   Format kv_format = Format::f16;
 };
@@ -33,17 +34,20 @@ class Transformer {
   // Which rope table a sequence with a prompt of `prompt_tokens` tokens uses for its whole life (0 unless qwen_ntk).
   int32_t rope_variant(size_t prompt_tokens) const;
 
-  // One step: writes K and V of every token, samples the rows that want logits. Results in order of those rows.
+  // One step: writes K and V of every token, samples the rows that want logits. Results in order of those rows; none when the batch
+  // has no sample rows.
   std::vector<SampledRow> forward(const ForwardBatch& batch, KvCache& cache);
-  // Logits [rows that want logits, vocab_size] of the last forward (before sampling changed them when keep_logits was set), on the host.
+  // Logits [rows that want logits, vocab_size] of the last forward, before sampling changed them, on the host; when keep_logits was set.
   void keep_logits(bool keep);
   const std::vector<float>& kept_logits() const;
 
-  // Bytes on the device: weights as loaded, activations and workspace.
+  // Bytes on the device: weights as loaded, activations and workspace (rope tables and the step's integers included).
   size_t weight_bytes() const;
   size_t activation_bytes() const;
   // Bytes of weights that a decode step reads (the embedding's rows apart).
   size_t streamed_bytes() const;
+  // What activation_bytes() will be but for kernels' workspace, before anything is loaded.
+  static size_t planned_activation_bytes(const ModelConfig& config, const TransformerLimits& limits, const DeviceInfo& device);
 
  private:
   struct State;

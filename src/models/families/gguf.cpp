@@ -26,11 +26,12 @@ ModelConfig read_gguf_decoder(const JsonFields& metadata, const std::string& arc
   config.num_layers = size("block_count", 1, kMaxLayers);
   config.num_heads = size("attention.head_count", 1, kMaxDimension);
   config.num_kv_heads = optional_size("attention.head_count_kv", 1, kMaxDimension).value_or(config.num_heads);
-  want_divisor(fields.where(), (arch + ".attention.head_count_kv").c_str(), config.num_kv_heads, config.num_heads);
+  want_divisor(fields.where(), (arch + ".attention.head_count_kv").c_str(), config.num_kv_heads, "head_count", config.num_heads);
   if (const std::optional<uint32_t> key_length = optional_size("attention.key_length", 2, kMaxHeadDim)) {
     config.head_dim = *key_length;
   } else {
-    want_divisor(fields.where(), (arch + ".attention.head_count").c_str(), config.num_heads, config.hidden_size);
+    want_divisor(fields.where(), (arch + ".attention.head_count").c_str(), config.num_heads, (arch + ".embedding_length").c_str(),
+                 config.hidden_size);
     config.head_dim = config.hidden_size / config.num_heads;
   }
   const uint32_t value_length = optional_size("attention.value_length", 1, kMaxHeadDim).value_or(config.head_dim);

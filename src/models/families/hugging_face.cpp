@@ -23,7 +23,7 @@ constexpr const char* kHarmless[] = {
     "prefix", "keys_to_ignore_at_inference",
     // how a program runs it
     "use_cache", "use_flash_attn", "use_flash_attention", "attn_implementation", "onnx_safe", "softmax_in_fp32",
-    "attention_softmax_in_fp32", "use_cache_quantization", "use_cache_kernel", "return_dict", "return_dict_in_generate",
+    "attention_softmax_in_fp32", "use_cache_quantization", "use_cache_kernel", "use_sdpa", "return_dict", "return_dict_in_generate",
     "output_attentions", "output_hidden_states", "output_scores", "torchscript", "chunk_size_feed_forward", "cross_attention_hidden_size",
     "tf_legacy_loss", "pruned_heads", "pretraining_tp", "bf16", "fp16", "fp32",
     // tasks
@@ -33,8 +33,8 @@ constexpr const char* kHarmless[] = {
 
 void accept_harmless_fields(ConfigFields& fields) { fields.mark_read(kHarmless); }
 
-void want_divisor(const std::string& where, const char* field, uint32_t count, uint32_t heads) {
-  if (heads % count != 0) raise(invalid_input, "{}: {}: want a divisor of the {} heads, found {}", where, field, heads, count);
+void want_divisor(const std::string& where, const char* field, uint32_t value, const char* whole_field, uint32_t whole) {
+  if (whole % value != 0) raise(invalid_input, "{}: {}: want a divisor of {} {}, found {}", where, field, whole_field, whole, value);
 }
 
 ModelConfig read_decoder_sizes(ConfigFields& fields, bool head_dim_required) {
@@ -45,12 +45,12 @@ ModelConfig read_decoder_sizes(ConfigFields& fields, bool head_dim_required) {
   config.num_layers = fields.size({"num_hidden_layers"}, 1, kMaxLayers);
   config.num_heads = fields.size({"num_attention_heads"}, 1, kMaxDimension);
   config.num_kv_heads = fields.optional_size({"num_key_value_heads"}, 1, kMaxDimension).value_or(config.num_heads);
-  want_divisor(fields.where(), "num_key_value_heads", config.num_kv_heads, config.num_heads);
+  want_divisor(fields.where(), "num_key_value_heads", config.num_kv_heads, "num_attention_heads", config.num_heads);
   if (const std::optional<uint32_t> head_dim = fields.optional_size({"head_dim"}, 2, kMaxHeadDim)) {
     config.head_dim = *head_dim;
   } else {
     if (head_dim_required) fields.size({"head_dim"}, 2, kMaxHeadDim);  // throws: missing
-    want_divisor(fields.where(), "num_attention_heads", config.num_heads, config.hidden_size);
+    want_divisor(fields.where(), "num_attention_heads", config.num_heads, "hidden_size", config.hidden_size);
     config.head_dim = config.hidden_size / config.num_heads;
   }
   config.vocab_size = fields.size({"vocab_size"}, 1, kMaxVocabSize);

@@ -15,7 +15,7 @@ ModelConfig read_decoder_sizes(ConfigFields& fields, bool head_dim_required);
 // use_sliding_window, sliding_window, max_window_layers and layer_types as Qwen2 and Qwen3 read them.
 void read_windows(ConfigFields& fields, ModelConfig& config);
 
-// Whether `count` is a divisor of `heads`; throws invalid_input naming `field`.
-void want_divisor(const std::string& where, const char* field, uint32_t count, uint32_t heads);
+// Throws invalid_input naming `field` and `whole_field` when `value` does not divide `whole`.
+void want_divisor(const std::string& where, const char* field, uint32_t value, const char* whole_field, uint32_t whole);
 
 }  // namespace quern

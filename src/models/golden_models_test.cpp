@@ -1,0 +1,234 @@
+// Logits of every family against the golden files of tools/make_model_goldens.py, and the promise that a row's bytes do not depend on
+// how its sequence was cut into steps or on what shared them.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "models/test_models.h"
+
+namespace quern {
+namespace {
+
+using testing::build_f32;
+using testing::Runner;
+using testing::TempFolder;
+
+const std::string kGoldens = std::string(QUERN_SOURCE_DIR) + "/tests/golden/models";
+
+TransformerLimits limits_for_tests(size_t context = 256) {
+  return {.max_batch_tokens = 192,
+          .max_sequences = 8,
+          .max_context = context,
+          .max_logit_rows = 192,
+          .block_tokens = 16,
+          .kv_format = Format::f32};
+}
+
+struct Case {
+  std::vector<int32_t> ids;
+  size_t prompt_tokens;
+  std::vector<size_t> rows;  // positions with golden logits
+  bool dynamic_ntk, logn;
+  size_t first_row;  // in logits.f32
+};
+
+struct Golden {
+  std::string folder;
+  std::vector<Case> cases;
+  std::vector<float> logits;
+
+  explicit Golden(const std::string& name) : folder(kGoldens + "/" + name) {
+    const Json json = parse_json(read_text_file(folder + "/golden.json", 1 << 20), "golden.json");
+    size_t rows = 0;
+    for (const Json& c : json.at("cases")) {
+      cases.push_back({c.at("ids"), c.at("prompt_tokens"), c.at("rows"), c.value("dynamic_ntk", true), c.value("logn", true), rows});
+      rows += cases.back().rows.size();
+    }
+    const std::string bytes = read_text_file(folder + "/logits.f32", 1 << 24);
+    logits.resize(bytes.size() / sizeof(float));
+    std::memcpy(logits.data(), bytes.data(), bytes.size());
+  }
+  std::string source() const { return std::filesystem::exists(folder + "/model.gguf") ? folder + "/model.gguf" : folder; }
+};
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) names.push_back(entry.path().filename());
+  std::ranges::sort(names);
+  return names;
+}
+
+// Both sides compute in f32 with sums in another order. An operation over K terms errs by about sqrt(K) units of 2^-24 of its result, and
+// the errors of the n = 7 * layers + 2 operations on the way to a logit add up as independent ones: sqrt(n K) units of the largest logit.
+// Eight times that is beyond chance over the few thousand values here; a wrong epsilon, rope entry or scale is 100 times larger.
+double tolerance(const ModelConfig& config, std::span<const float> want) {
+  double largest = 0;
+  for (const float value : want) largest = std::max(largest, static_cast<double>(std::fabs(value)));
+  const double terms = std::max({config.hidden_size, config.intermediate_size, config.q_rows()});
+  return 8 * std::sqrt((7.0 * config.num_layers + 2) * terms) * 0x1p-24 * largest;
+}
+
+TEST(GoldenModels, LogitsOfEveryFamily) {
+  const TempFolder folder;
+  const std::vector<std::string> names = golden_names();
+  ASSERT_GE(names.size(), 12U);
+  for (const std::string& name : names) {
+    SCOPED_TRACE(name);
+    const Golden golden(name);
+    size_t compared = 0;
+    double worst = 0;
+    for (const bool ntk : {true, false}) {
+      for (const bool logn : {true, false}) {
+        std::unique_ptr<Runner> runner;
+        for (const Case& c : golden.cases) {
+          if (c.dynamic_ntk != ntk || c.logn != logn) continue;
+          if (runner == nullptr) {
+            const auto change = [&](ModelConfig& config) {
+              if (!ntk) config.rope.scaling = RopeConfig::Scaling::none;
+              if (!logn) config.logn_attention = false;
+              if (config.family == "qwen1") config.rope.original_context = 32;  // a GGUF has its context length there
+              if (config.logn_attention) config.logn_length = 32;
+            };
+            const std::string path = folder / fmt::format("{}-{}{}.quern", name, ntk, logn);
+            runner = std::make_unique<Runner>(
+                build_f32(golden.source(), path, {.gguf_qwen1_long_context = true}, change),
+                limits_for_tests(std::min<size_t>(256, name.starts_with("qwen2-yarn") || name.starts_with("qwen3-yarn") ? 128 : 256)));
+          }
+          const std::vector<float> logits = runner->logits(c.ids, c.prompt_tokens, c.prompt_tokens);
+          const size_t vocab = runner->vocab_size();
+          for (size_t r = 0; r < c.rows.size(); ++r) {
+            const std::span want = std::span(golden.logits).subspan((c.first_row + r) * vocab, vocab);
+            const double tol = tolerance(runner->model().config(), want);
+            for (size_t i = 0; i < vocab; ++i) {
+              const double error = std::fabs(logits[c.rows[r] * vocab + i] - want[i]);
+              worst = std::max(worst, error / tol);
+              ASSERT_LE(error, tol) << "prompt " << c.prompt_tokens << ", position " << c.rows[r] << ", token " << i << ": want "
+                                    << want[i];
+              ++compared;
+            }
+          }
+        }
+      }
+    }
+    EXPECT_EQ(compared, golden.logits.size());
+    printf("%-24s %6zu logits, largest error %.2f of the tolerance\n", name.c_str(), compared, worst);
+  }
+}
+
+// Every golden model: the same bytes whole, in chunks, token by token, after preemption, and with more threads.
+TEST(GoldenModels, StepsDoNotChangeBytes) {
+  const TempFolder folder;
+  for (const std::string& name : golden_names()) {
+    SCOPED_TRACE(name);
+    const Golden golden(name);
+    const std::shared_ptr<EngineFile> file = build_f32(golden.source(), folder / (name + ".quern"), {.gguf_qwen1_long_context = true});
+    Runner runner(file, limits_for_tests(128)), threads(file, limits_for_tests(128), 64, 3);
+    const Case& c = golden.cases[std::min<size_t>(4, golden.cases.size() - 1)];
+    const std::vector<int32_t> ids(c.ids.begin(), c.ids.begin() + static_cast<ptrdiff_t>(std::min<size_t>(c.ids.size(), 120)));
+    const std::vector<float> whole = runner.logits(ids, c.prompt_tokens, ids.size());
+    for (const size_t chunk : {1, 2, 7, 16, 33}) EXPECT_EQ(runner.logits(ids, c.prompt_tokens, chunk), whole) << "chunks of " << chunk;
+    EXPECT_EQ(threads.logits(ids, c.prompt_tokens, 50), whole) << "three threads";
+    // Preempted half-way, then recomputed in other blocks with the prompt's own rope variant.
+    Runner::Sequence s = runner.start(ids, c.prompt_tokens);
+    runner.step({{&s, ids.size() / 2}});
+    runner.finish(s);
+    EXPECT_EQ(runner.logits(ids, c.prompt_tokens, 5), whole) << "after preemption";
+  }
+}
+
+// Random arrivals of sequences of all lengths (so of every NTK variant) in mixed steps: each gives the bytes that it gives alone.
+TEST(GoldenModels, MixedBatchesDoNotChangeBytes) {
+  const TempFolder folder;
+  for (const std::string name : {"qwen1-ntk", "qwen2-window", "qwen3-yarn-window", "qwen2-gqa"}) {
+    SCOPED_TRACE(name);
+    Runner runner(build_f32(Golden(name).source(), folder / (name + ".quern")), limits_for_tests(128), 96);
+    std::mt19937 random(17);
+    std::vector<std::vector<int32_t>> ids;
+    std::vector<size_t> prompts;
+    std::vector<std::vector<float>> alone;
+    for (const size_t length : {1, 5, 31, 33, 64, 65, 100, 16, 128, 40}) {
+      std::vector<int32_t> sequence(length);
+      for (int32_t& id : sequence) id = static_cast<int32_t>(random() % runner.vocab_size());
+      prompts.push_back(length - length / 5);
+      alone.push_back(runner.logits(sequence, prompts.back(), length));
+      ids.push_back(std::move(sequence));
+    }
+    std::vector<Runner::Sequence> running;
+    std::vector<size_t> index;
+    size_t next = 0;
+    while (next < ids.size() || !running.empty()) {
+      while (next < ids.size() && running.size() < 6 && (running.empty() || random() % 2 == 0)) {
+        running.push_back(runner.start(ids[next], prompts[next]));
+        index.push_back(next++);
+      }
+      std::vector<std::pair<Runner::Sequence*, size_t>> work;
+      for (Runner::Sequence& s : running) {
+        if (random() % 4 != 0)
+          work.emplace_back(&s, std::min<size_t>(s.ids.size() - s.done, s.done < s.prompt_tokens ? 1 + random() % 24 : 1));
+      }
+      if (work.empty()) continue;
+      std::ranges::stable_partition(work, [](const auto& item) { return item.second == 1; });
+      runner.step(work);
+      for (size_t i = running.size(); i-- > 0;) {
+        if (running[i].done < running[i].ids.size()) continue;
+        EXPECT_EQ(running[i].logits, alone[index[i]]) << "sequence of " << running[i].ids.size();
+        runner.finish(running[i]);
+        running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+        index.erase(index.begin() + static_cast<ptrdiff_t>(i));
+      }
+    }
+  }
+}
+
+TEST(GoldenModels, Stories) {
+  std::string source = std::string(QUERN_SOURCE_DIR) + "/tests/models/stories260K-qwen2";
+  if (!std::filesystem::exists(source)) source = std::string(QUERN_SOURCE_DIR) + "/../shared/data/models/stories260K-qwen2";
+  if (!std::filesystem::exists(source)) GTEST_SKIP() << "no " << source;
+  const TempFolder folder;
+  TransformerLimits limits = limits_for_tests(512);
+  Runner runner(build_f32(source, folder / "stories.quern"), limits);
+  const Json golden = parse_json(read_text_file(source + "/golden.json", 1 << 20), "golden.json");
+  const std::vector<int32_t> want = golden.at("greedy_ids");
+  std::vector<int32_t> ids = golden.at("prompt_ids");
+  ASSERT_EQ(want.size(), 255U);
+  ids.resize(ids.size() + want.size());
+  Runner::Sequence s = runner.start(ids, 1);
+  for (size_t i = 0; i < want.size(); ++i) {
+    runner.step({{&s, 1}});
+    const std::span row = std::span(s.logits).last(runner.vocab_size());
+    if (i == 0) {
+      const std::vector<float> first = golden.at("logits_after_bos");
+      for (size_t t = 0; t < first.size(); ++t) ASSERT_NEAR(row[t], first[t], tolerance(runner.model().config(), first)) << t;
+    }
+    const auto best = static_cast<int32_t>(std::ranges::max_element(row) - row.begin());
+    ASSERT_EQ(best, want[i]) << "token " << i;
+    s.ids[s.done] = best;
+  }
+}
+
+// 16-bit caches: K and V are rounded once, so a score errs by 2^-p of sum |q k| and the output of attention by as much of |v|.
+TEST(GoldenModels, SixteenBitCaches) {
+  const TempFolder folder;
+  const Golden golden("qwen2-gqa");
+  const std::shared_ptr<EngineFile> file = build_f32(golden.source(), folder / "m.quern");
+  const Case& c = golden.cases.back();
+  Runner exact(file, limits_for_tests());
+  const std::vector<float> want = exact.logits(c.ids, c.ids.size(), c.ids.size());
+  for (const Format format : {Format::f16, Format::bf16}) {
+    TransformerLimits limits = limits_for_tests();
+    limits.kv_format = format;
+    Runner runner(file, limits);
+    const std::vector<float> whole = runner.logits(c.ids, c.ids.size(), c.ids.size());
+    EXPECT_EQ(runner.logits(c.ids, c.ids.size(), 3), whole);
+    double square = 0, difference = 0;
+    for (size_t i = 0; i < want.size(); ++i) square += want[i] * want[i], difference += (whole[i] - want[i]) * (whole[i] - want[i]);
+    const double rms = std::sqrt(difference / square);
+    EXPECT_GT(rms, 0) << format_name(format);
+    // Two layers with scores of up to 16 (weights of 1.5 / sqrt(in)): 2 * 16 roundings of relative size 2^-11 or 2^-8.
+    EXPECT_LT(rms, 32 * (format == Format::f16 ? 0x1p-11 : 0x1p-8)) << format_name(format);
+  }
+}
+
+}  // namespace
+}  // namespace quern

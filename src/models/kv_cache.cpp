@@ -1,0 +1,60 @@
+#include "models/kv_cache.h"
+
+#include "base/checked.h"
+
+namespace quern {
+namespace {
+
+// K, or V, of one block in one layer: [num_kv_heads, block_tokens, head_dim].
+Checked half_block_bytes(const ModelConfig& config, size_t block_tokens, Format format) {
+  return Checked(config.num_kv_heads) * block_tokens * row_bytes(format, config.head_dim);
+}
+
+}  // namespace
+
+KvCache::KvCache(const ModelConfig& config, Backend& backend, size_t num_blocks, size_t block_tokens, Format format)
+    : backend_(&backend),
+      num_blocks_(num_blocks),
+      block_tokens_(block_tokens),
+      num_kv_heads_(config.num_kv_heads),
+      head_dim_(config.head_dim),
+      format_(format) {
+  CHECK(format == Format::f32 || format == Format::f16 || format == Format::bf16, "KV cache in {}", format_name(format));
+  CHECK(block_tokens > 0, "blocks of no tokens");
+  constexpr uint64_t kMostSlots = INT32_MAX;  // kernels count slots in 32 bits
+  const uint64_t slots = ((Checked(num_blocks) + 1) * block_tokens).or_throw("KV cache: {} blocks of {} tokens", num_blocks, block_tokens);
+  if (slots > kMostSlots) {
+    raise(resource, "KV cache: want at most {} tokens, found {} blocks of {}", kMostSlots, num_blocks, block_tokens);
+  }
+  half_bytes_ = ((Checked(num_blocks) + 1) * half_block_bytes(config, block_tokens, format)).or_throw("KV cache: {} blocks", num_blocks);
+  const uint64_t layer_bytes = (Checked(half_bytes_) * 2).or_throw("KV cache: {} blocks", num_blocks);
+  (Checked(layer_bytes) * config.num_layers).or_throw("KV cache: {} blocks", num_blocks);
+  for (size_t i = 0; i < config.num_layers; ++i) layers_.push_back(backend.runtime().allocate(layer_bytes));
+  clear_block(scratch_block());
+}
+
+KvView KvCache::layer(size_t i) const {
+  std::byte* data = layers_[i].data();
+  return {.k = data,
+          .v = data + half_bytes_,
+          .format = format_,
+          .num_blocks = static_cast<int32_t>(num_blocks_ + 1),
+          .num_kv_heads = static_cast<int32_t>(num_kv_heads_),
+          .block_tokens = static_cast<int32_t>(block_tokens_),
+          .head_dim = static_cast<int32_t>(head_dim_)};
+}
+
+void KvCache::clear_block(size_t block) {
+  CHECK(block <= num_blocks_, "block {} of {}", block, num_blocks_);
+  const size_t bytes = half_bytes_ / (num_blocks_ + 1);
+  for (const Storage& layer : layers_) {
+    backend_->runtime().clear(layer.data() + block * bytes, bytes);
+    backend_->runtime().clear(layer.data() + half_bytes_ + block * bytes, bytes);
+  }
+}
+
+size_t KvCache::bytes_per_block(const ModelConfig& config, size_t block_tokens, Format format) {
+  return (half_block_bytes(config, block_tokens, format) * 2 * config.num_layers).or_throw("KV block of {} tokens", block_tokens);
+}
+
+}  // namespace quern

@@ -1,0 +1,251 @@
+#include "models/transformer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "models/activations.h"
+#include "models/rope.h"
+#include "models/sample_step.h"
+#include "models/step_input.h"
+
+namespace quern {
+namespace {
+
+constexpr size_t kContextBucket = 256;  // smallest step between the context bounds of captured steps
+
+// Runs each operation.
+struct RunOn {
+  Backend& backend;
+  void operator()(const EmbedArgs& a) const { backend.embed(a); }
+  void operator()(const QkvArgs& a) const { backend.qkv(a); }
+  void operator()(const AttentionArgs& a) const { backend.attention(a); }
+  void operator()(const LinearArgs& a) const { backend.linear(a); }
+  void operator()(const GateUpArgs& a) const { backend.gate_up(a); }
+  void operator()(const HeadArgs& a) const { backend.head(a); }
+};
+
+// 1, 2, 4, ... and `most` itself.
+std::vector<size_t> sizes_up_to(size_t most) {
+  std::vector<size_t> sizes;
+  for (size_t size = 1; size < most; size *= 2) sizes.push_back(size);
+  sizes.push_back(most);
+  return sizes;
+}
+
+// An upper bound for the longest context of a captured step, so that few keys occur.
+size_t context_bucket(size_t context, size_t max_context) {
+  return std::min(std::bit_ceil(std::max(context, kContextBucket)), max_context);
+}
+
+uint64_t step_key(const BatchView& batch, const KvCache& cache) {
+  const auto place = reinterpret_cast<uintptr_t>(cache.layer(0).k);  // launches hold the cache's address
+  uint64_t key = place * 0x9e3779b97f4a7c15U;
+  for (const int32_t value : {batch.num_sequences, batch.num_sample_rows, batch.max_context}) {
+    key = (key ^ static_cast<uint64_t>(value)) * 0x9e3779b97f4a7c15U;
+    key ^= key >> 29;
+  }
+  return key;
+}
+
+TransformerLimits checked_limits(TransformerLimits limits, const ModelConfig& config) {
+  if (limits.max_logit_rows == 0) limits.max_logit_rows = limits.max_sequences;
+  const auto want = [](const char* what, size_t value, size_t most) {
+    if (value < 1 || value > most) raise(usage, "{}: want a number from 1 to {}, found {}", what, most, value);
+  };
+  want("batch tokens", limits.max_batch_tokens, size_t{1} << 20);
+  want("sequences of a batch", limits.max_sequences, size_t{1} << 16);
+  want("rows of logits", limits.max_logit_rows, size_t{1} << 20);
+  want("context", limits.max_context, config.max_position_embeddings);
+  want("tokens of a KV block", limits.block_tokens, size_t{1} << 16);
+  return limits;
+}
+
+// `padded`: decode rows that a step of max_sequences is padded to.
+StepLimits step_limits_for(const ModelConfig& config, const TransformerLimits& limits, size_t padded) {
+  padded = std::max(limits.max_sequences, padded);
+  return {.rows = std::max(limits.max_batch_tokens, padded),
+          .sequences = padded,
+          .logit_rows = std::max(limits.max_logit_rows, padded),
+          .context = limits.max_context,
+          .block_tokens = limits.block_tokens,
+          .vocab_size = config.vocab_size,
+          .rope_variants = static_cast<size_t>(rope_variant(config.rope, limits.max_context)) + 1};
+}
+
+}  // namespace
+
+struct Transformer::State {
+  State(std::shared_ptr<EngineFile> engine_file, Backend& device, const TransformerLimits& wanted, size_t num_tokens)
+      : file(std::move(engine_file)),
+        backend(device),
+        config(ModelConfig::from_json(file->metadata().model, fmt::format("{}: model", file->path()))),
+        limits(checked_limits(wanted, config)),
+        step_limits(step_limits_for(config, limits, device.runtime().padded_rows(limits.max_sequences))),
+        activations(config, {step_limits.rows, step_limits.logit_rows, device.info().activations}, device.runtime()),
+        input(device, step_limits),
+        sampling(device, step_limits.logit_rows, config.vocab_size, num_tokens) {
+    if (num_tokens < 1 || num_tokens > config.vocab_size) {
+      raise(invalid_input, "{}: the tokenizer has {} tokens, the model {} rows", file->path(), num_tokens, config.vocab_size);
+    }
+    load_weights();
+    upload_rope();
+    require_kernels();
+  }
+
+  void load_weights() {
+    WeightLoader loader(*file, backend, config);
+    const char* head_name = config.tied_embeddings ? "embed" : "head";
+    head = loader.matrix(WeightUse::head, {head_name});
+    streamed_bytes = loader.bytes();
+    if (config.tied_embeddings && head.weight.layout == kCanonical) {  // one copy serves both
+      embed.weight = head.weight;
+      embed.weight.use = WeightUse::embed;
+    } else {
+      embed = loader.matrix(WeightUse::embed, {"embed"});
+    }
+    const size_t outside = loader.bytes();
+    for (size_t i = 0; i < config.num_layers; ++i) layers.push_back(load_decoder_layer(loader, config, i));
+    norm = loader.vector({"norm"});
+    weight_bytes = loader.bytes();
+    streamed_bytes += weight_bytes - outside;
+    vectors = loader.take_vectors();
+  }
+
+  void upload_rope() {
+    const RopeTables tables = make_rope_tables(config, limits.max_context);
+    const size_t cos_sin_bytes = tables.cos_sin.size() * sizeof(float), scale_bytes = tables.query_scale.size() * sizeof(float);
+    rope_storage = backend.runtime().allocate(cos_sin_bytes + scale_bytes);
+    backend.runtime().upload(rope_storage.data(), tables.cos_sin.data(), cos_sin_bytes);
+    if (scale_bytes != 0) backend.runtime().upload(rope_storage.data() + cos_sin_bytes, tables.query_scale.data(), scale_bytes);
+    rope.cos_sin = reinterpret_cast<const float*>(rope_storage.data());
+    if (scale_bytes != 0) rope.query_scale = reinterpret_cast<const float*>(rope_storage.data() + cos_sin_bytes);
+    rope.rotary_dims = static_cast<int32_t>(tables.rotary_dims);
+    rope.max_positions = static_cast<int32_t>(tables.max_positions);
+  }
+
+  StepView step_view(const BatchView& batch) const {
+    StepView step;
+    step.batch = batch;
+    step.rope = rope;
+    step.norm_epsilon = static_cast<float>(config.norm_epsilon);
+    step.attention_scale = 1.F / std::sqrt(static_cast<float>(config.head_dim));
+    activations.view(step);
+    return step;
+  }
+
+  // All operations of a step from top to bottom.
+  template <class Layers, class Launch>
+  void operations(const StepView& step, Layers&& kv_layer, Launch&& launch) const {
+    launch(EmbedArgs{.table = &embed.weight, .batch = step.batch, .h = step.h});
+    for (size_t i = 0; i < layers.size(); ++i) layers[i].forward(step, kv_layer(i), launch);
+    if (step.batch.num_sample_rows == 0) return;
+    launch(HeadArgs{
+        .h = step.h, .batch = step.batch, .norm = norm, .norm_epsilon = step.norm_epsilon, .w = &head.weight, .logits = step.logits});
+  }
+
+  // Steps of decode rows alone, of one prompt chunk, and of both, in sizes at which kernels may change.
+  void require_kernels() {
+    const auto require = [&](size_t sequences, size_t decode, size_t rows) {
+      BatchView batch;
+      batch.num_tokens = static_cast<int32_t>(rows);
+      batch.num_sequences = static_cast<int32_t>(sequences);
+      batch.num_decode = static_cast<int32_t>(decode);
+      batch.num_sample_rows = static_cast<int32_t>(std::min(sequences == 1 ? rows : sequences, step_limits.logit_rows));
+      batch.max_query_tokens = static_cast<int32_t>(rows - decode + (sequences == decode ? 1 : 0));
+      batch.max_context = static_cast<int32_t>(limits.max_context);
+      batch.block_table_stride = static_cast<int32_t>((limits.max_context + limits.block_tokens - 1) / limits.block_tokens);
+      const KvView kv{.format = limits.kv_format,
+                      .num_blocks = batch.block_table_stride,
+                      .num_kv_heads = static_cast<int32_t>(config.num_kv_heads),
+                      .block_tokens = static_cast<int32_t>(limits.block_tokens),
+                      .head_dim = static_cast<int32_t>(config.head_dim)};
+      operations(
+          step_view(batch), [&](size_t) { return kv; }, [&](const auto& args) { backend.require(args); });
+    };
+    for (const size_t n : sizes_up_to(step_limits.sequences)) require(n, n, n);
+    for (const size_t n : sizes_up_to(step_limits.rows)) require(1, n == 1 ? 1 : 0, n);
+    const size_t mixed = std::min(step_limits.sequences, step_limits.rows);
+    if (mixed > 1) require(mixed, mixed - 1, step_limits.rows);
+  }
+
+  std::vector<SampledRow> forward(const ForwardBatch& batch, KvCache& cache) {
+    CHECK(cache.format() == limits.kv_format, "KV cache in {}, want {}", format_name(cache.format()), format_name(limits.kv_format));
+    const size_t sequences = batch.sequences.size();
+    const bool uniform = std::ranges::all_of(batch.sequences, [&](const ForwardBatch::Sequence& s) {
+      return s.token_ids.size() == 1 && s.wants_logits == batch.sequences.front().wants_logits;
+    });
+    BatchView view = input.upload(batch, cache, uniform ? backend.runtime().padded_rows(sequences) : sequences);
+    const size_t logit_rows = rows_wanting_logits(batch);
+    if (uniform) view.max_context = static_cast<int32_t>(context_bucket(static_cast<size_t>(view.max_context), limits.max_context));
+    const StepView step = step_view(view);
+    const auto body = [&] {
+      operations(
+          step, [&](size_t i) { return cache.layer(i); }, RunOn{backend});
+    };
+    if (uniform) {
+      backend.runtime().step(step_key(view, cache), body);
+    } else {
+      body();
+    }
+    Tensor logits = step.logits;
+    logits.shape = Shape{logit_rows, config.vocab_size};
+    if (keeps_logits) {
+      kept.resize(logit_rows * config.vocab_size);
+      backend.runtime().download(reinterpret_cast<std::byte*>(kept.data()), logits.data, kept.size() * sizeof(float));
+    }
+    return sampling.draw(batch, logits, input.sample_rows());
+  }
+
+  static size_t rows_wanting_logits(const ForwardBatch& batch) {
+    size_t rows = 0;
+    for (const ForwardBatch::Sequence& s : batch.sequences) rows += s.wants_logits ? static_cast<size_t>(s.logit_tokens) : 0;
+    return rows;
+  }
+
+  std::shared_ptr<EngineFile> file;
+  Backend& backend;
+  ModelConfig config;
+  TransformerLimits limits;
+  StepLimits step_limits;
+  LoadedWeight embed, head;  // [vocab_size, hidden]
+  std::vector<DecoderLayer> layers;
+  Tensor norm;  // [hidden]
+  Storage vectors, rope_storage;
+  RopeView rope;
+  Activations activations;
+  StepInput input;
+  SampleStep sampling;
+  bool keeps_logits = false;
+  std::vector<float> kept;
+  size_t weight_bytes = 0, streamed_bytes = 0;
+};
+
+Transformer::Transformer(std::shared_ptr<EngineFile> file, Backend& backend, const TransformerLimits& limits, size_t num_tokens)
+    : state_(std::make_unique<State>(std::move(file), backend, limits, num_tokens)) {}
+Transformer::~Transformer() = default;
+
+const ModelConfig& Transformer::config() const { return state_->config; }
+const TransformerLimits& Transformer::limits() const { return state_->limits; }
+int32_t Transformer::rope_variant(size_t prompt_tokens) const { return quern::rope_variant(state_->config.rope, prompt_tokens); }
+
+std::vector<SampledRow> Transformer::forward(const ForwardBatch& batch, KvCache& cache) { return state_->forward(batch, cache); }
+void Transformer::keep_logits(bool keep) { state_->keeps_logits = keep; }
+const std::vector<float>& Transformer::kept_logits() const { return state_->kept; }
+
+size_t Transformer::weight_bytes() const { return state_->weight_bytes; }
+size_t Transformer::activation_bytes() const {
+  const State& s = *state_;
+  return s.activations.bytes() + s.input.bytes() + s.sampling.bytes() + s.rope_storage.bytes() + s.backend.workspace_bytes();
+}
+size_t Transformer::streamed_bytes() const { return state_->streamed_bytes; }
+
+size_t Transformer::planned_activation_bytes(const ModelConfig& config, const TransformerLimits& wanted, const DeviceInfo& device) {
+  const TransformerLimits limits = checked_limits(wanted, config);
+  const StepLimits step = step_limits_for(config, limits, limits.max_sequences);
+  const size_t rope = step.rope_variants * limits.max_context * config.rope.rotary_dims + (config.logn_attention ? limits.max_context : 0);
+  return Activations::bytes_for(config, {step.rows, step.logit_rows, device.activations}) + StepInput::bytes_for(step) +
+         SampleStep::bytes_for(step.logit_rows) + rope * sizeof(float);
+}
+
+}  // namespace quern

@@ -1,0 +1,58 @@
+#include "models/weight_loader.h"
+
+namespace quern {
+namespace {
+
+constexpr size_t kVectorAlignment = 64;
+
+size_t aligned(size_t bytes) { return (bytes + kVectorAlignment - 1) / kVectorAlignment * kVectorAlignment; }
+
+}  // namespace
+
+WeightLoader::WeightLoader(const EngineFile& file, Backend& backend, const ModelConfig& config) : file_(file), backend_(backend) {
+  size_t vector_bytes = 0;
+  for (const EngineTensor& tensor : engine_tensors(config)) {
+    shapes_.emplace(tensor.name, tensor.shape);
+    if (tensor.role == TensorRole::vector) vector_bytes += aligned(row_bytes(Format::f32, tensor.shape[0]));
+  }
+  vectors_ = backend.runtime().allocate(vector_bytes);
+}
+
+Tensor WeightLoader::fetch(const char* name, size_t layer, std::span<const Format> formats) const {
+  const std::string full = layer_tensor_name(name, layer);
+  const auto shape = shapes_.find(full);
+  CHECK(shape != shapes_.end(), "no tensor {}", full);
+  return file_.tensor(full, shape->second, formats);
+}
+
+LoadedWeight WeightLoader::matrix(WeightUse use, std::initializer_list<const char*> names, size_t layer) {
+  std::vector<Tensor> parts;
+  for (const char* name : names) parts.push_back(fetch(name, layer, {}));
+  LoadedWeight loaded = backend_.load_weight({.use = use, .parts = parts});
+  bytes_ += resident_bytes(loaded);
+  return loaded;
+}
+
+Tensor WeightLoader::vector(std::initializer_list<const char*> names, size_t layer) {
+  static constexpr Format kVectorFormats[] = {Format::f32};
+  const size_t begin = vectors_used_;
+  size_t used = begin;
+  for (const char* name : names) {
+    const Tensor host = fetch(name, layer, kVectorFormats);
+    CHECK(host.bytes() <= vectors_.bytes() - used, "{} bytes of vectors", vectors_.bytes());
+    backend_.runtime().upload(vectors_.data() + used, host.data, host.bytes());
+    used += host.bytes();
+  }
+  vectors_used_ = aligned(used);
+  bytes_ += used - begin;
+  return vectors_.view(Shape{(used - begin) / sizeof(float)}, Format::f32, begin);
+}
+
+size_t resident_bytes(const LoadedWeight& weight) {
+  if (weight.storage.bytes() != 0) return weight.storage.bytes();
+  size_t bytes = 0;
+  for (const Tensor& part : weight.weight.parts) bytes += part.bytes();
+  return bytes;
+}
+
+}  // namespace quern
