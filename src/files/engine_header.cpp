@@ -199,13 +199,16 @@ void check_start(const MappedFile& file, const std::string& where) {
   const std::string_view digits = header.substr(kBeforeChecksum.size(), kChecksumDigits);
   const bool is_sound = from_hex(digits) == header_checksum(header);
   if (is_number && version != ours && (is_sound || !is_one_bit_off)) {
-    raise(incompatible, "{}: engine format version: want {}, found {}; build the engine again with this version of quern, or use a {} one",
-          where, ours, version, *parse_number<uint32_t>(version) > static_cast<uint32_t>(kEngineFormatVersion) ? "newer" : "older");
+    raise(
+        incompatible,
+        "{}: engine format version: want {}, found {}; build the engine again with this version of quern, or use the version that wrote it",
+        where, ours, version);
   }
   if (!is_sound) {
     raise(invalid_input, "{}: header checksum: want {}, found {}: the header is damaged; build the engine again", where,
           hex(header_checksum(header)), escaped(digits));
   }
+  if (version != ours) raise(invalid_input, "{}: quern.format_version: want a number, found {}", where, escaped(version, 40));
 }
 
 class EngineHeaderReader {
