@@ -1,4 +1,4 @@
-// Teacher-forced agreement: the story model agrees with its own golden answer, and an altered reference is found out.
+// Teacher-forced agreement: a model agrees with its own answers, and an altered reference is found out.
 #include "eval/agreement.h"
 
 #include <gtest/gtest.h>
