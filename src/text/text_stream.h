@@ -14,7 +14,7 @@ class TextStream {
  public:
   // `stops`: the answer ends before the first occurrence of any of them, however it is split over tokens (empty ones are ignored).
   // `starts_text`: nothing but a control token stands before the first id, so the space of TokenizerData::Prefix is left out.
-  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops, bool skip_control = true, bool starts_text = false);
+  TextStream(const Tokenizer& tokenizer, const std::vector<std::string>& stops, bool skip_control = true, bool starts_text = false);
 
   // Text that `id` makes certain, maybe none; always whole, valid UTF-8 (invalid bytes as U+FFFD). Linear in the answer's length.
   std::string push(TokenId id);

@@ -22,10 +22,11 @@ struct TokenizerData {
     char_bpe,  // BPE on characters, bytes of unknown characters as tokens of their own (SentencePiece BPE: Llama-2, TinyLlama)
   };
   enum class Splitter : uint8_t { none, qwen2, gpt2, smollm, llama3 };  // the pre-tokenizer patterns that are implemented
-  enum class Prefix : uint8_t {
+  enum class Prefix : uint8_t {                                         // char_bpe: where a space is put in front
     none,
-    first,  // a space is put before a text that does not start with a special token
-    each,   // and before every stretch of text after a special token
+    each,        // of every stretch of text between special tokens (SentencePiece, the Prepend normalizer)
+    meta_first,  // of a text that starts neither with a special token nor with a space (Metaspace, prepend_scheme "first")
+    meta_each,   // of every stretch that does not start with a space (Metaspace, "always")
   };
   struct Special {
     TokenId id;
@@ -42,7 +43,7 @@ struct TokenizerData {
   Prefix prefix = Prefix::none;            // char_bpe
   bool nfc = false;                        // normalise to NFC first
   bool whole_pieces = false;               // a piece that is a token is taken as it is, whatever its merges say
-  std::vector<std::string> tokens;         // bytes of token id i; "" for ids that have none: padding rows, and specials (see there)
+  std::vector<std::string> tokens;         // bytes of token id i; "" for padding rows and specials that no merge needs
   std::array<TokenId, 256> byte_tokens{};  // id of each single byte; -1 when the vocabulary has none
   std::vector<Merge> merges;               // by priority; one for each result
   std::vector<Special> specials;           // by id
