@@ -13,7 +13,9 @@ namespace quern {
 
 struct ToolCall {
   std::string name;
-  OrderedJson arguments;  // an object, or a string that holds its text
+  // What the template gets: an object as a rule. A string is printed as the templates do, Qwen2.5 as a quoted string, Qwen3 as it is; who
+  // has OpenAI's form, where arguments are JSON text, parses it first.
+  OrderedJson arguments;
 };
 
 struct ChatMessage {
@@ -34,7 +36,8 @@ struct ChatOptions {
 // are).
 struct PromptPiece {
   std::string text;
-  bool from_user;  // message content, names, arguments, tools
+  bool from_user;             // message content, names, arguments, tools
+  bool starts_apart = false;  // encoded on its own: not joined with the text before it (first-generation Qwen)
 };
 
 struct ChatFormat {
