@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Small random checkpoints and their logits for tests/golden/models: Hugging Face transformers in float32, and for first-generation
+"""Small random checkpoints and their logits for tests/goldens/models: Hugging Face transformers in float32, and for first-generation
 Qwen the NumPy reference beside this file. Needs torch, transformers, safetensors, numpy.
 
-    make_model_goldens.py [OUT = tests/golden/models] [NAME...]
+    make_model_goldens.py [OUT = tests/goldens/models] [NAME...]
 
 A folder holds config.json and model.safetensors as any checkpoint does (or model.gguf: one of the others in that form, with the
 same golden values), golden.json {"cases": [{"ids", "prompt_tokens", "rows", "dynamic_ntk",
@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import qwen1_reference  # noqa: E402
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+# Bases are small so that the few pairs of a small head lie on all sides of the scalings' bands.
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 
 
@@ -39,10 +40,10 @@ MODELS = {
                                           max_window_layers=1, rms_norm_eps=1e-6), "bfloat16", [7, 8, 9, 60], "v4"),
     "qwen3-wide-heads": ("Qwen3Config", sizes(40, 72, 2, 4, 2, 190, 256, head_dim=16, rope_theta=1e6, tie_word_embeddings=True,
                                               rms_norm_eps=1e-6), "bfloat16", [1, 6, 90], "v5"),
-    "qwen3-yarn-window": ("Qwen3Config", sizes(32, 48, 3, 6, 2, 140, 128, head_dim=8, rope_theta=1e4, rope_scaling=YARN, use_sliding_window=True,
-                                               sliding_window=16, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    "qwen3-yarn-window": ("Qwen3Config", sizes(32, 48, 3, 6, 2, 140, 128, head_dim=16, rope_theta=100.0, rope_scaling=YARN | {"beta_fast": 2.0, "beta_slow": 0.5},
+                                               use_sliding_window=True, sliding_window=16, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
                                                rms_norm_eps=1e-6), "bfloat16", [17, 100], "v5"),
-    "llama3-scaled": ("LlamaConfig", sizes(48, 88, 2, 6, 2, 170, 512, rope_theta=5e5, rope_scaling=LLAMA3, rms_norm_eps=1e-5), "bfloat16",
+    "llama3-scaled": ("LlamaConfig", sizes(48, 88, 2, 6, 2, 170, 512, rope_theta=100.0, rope_scaling=LLAMA3, rms_norm_eps=1e-5), "bfloat16",
                       [4, 150], "v4"),
     "llama-untied": ("LlamaConfig", sizes(64, 88, 2, 8, 2, 130, 256, rope_theta=1e4, rms_norm_eps=1e-5), "float16", [3, 65], "v4"),
     "llama-linear-tied": ("LlamaConfig", sizes(36, 60, 2, 9, 3, 180, 256, rope_theta=1e5, rope_scaling={"rope_type": "linear", "factor": 2.5},
@@ -230,7 +231,7 @@ GGUF_MODELS = {"llama3-scaled-gguf": "llama3-scaled", "qwen3-wide-heads-gguf": "
 
 
 def main():
-    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden", "models")
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "goldens", "models")
     out = sys.argv[1] if len(sys.argv) > 1 else root
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)

@@ -44,7 +44,7 @@ class AgreementTest : public ::testing::Test {
   }
 
   TempFolder folder_;
-  Runner runner_{build_f32(std::string(QUERN_SOURCE_DIR) + "/tests/golden/models/qwen2-gqa", folder_ / "m.quern"), limits()};
+  Runner runner_{build_f32(std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/qwen2-gqa", folder_ / "m.quern"), limits()};
 };
 
 TEST_F(AgreementTest, OwnAnswersAgreeAndOthersAreCounted) {

@@ -14,7 +14,7 @@ using testing::build_f32;
 using testing::Runner;
 using testing::TempFolder;
 
-const std::string kGoldens = std::string(QUERN_SOURCE_DIR) + "/tests/golden/models";
+const std::string kGoldens = std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models";
 
 TransformerLimits limits_for_tests(size_t context = 256) {
   return {.max_batch_tokens = 192,
@@ -69,51 +69,87 @@ double tolerance(const ModelConfig& config, std::span<const float> want) {
   return 8 * std::sqrt((7.0 * config.num_layers + 2) * terms) * 0x1p-24 * largest;
 }
 
+struct Comparison {
+  size_t logits = 0;
+  double worst = 0;  // largest error in tolerances
+};
+
+using Change = std::function<void(ModelConfig&)>;
+
+// Every golden logit of `golden` against a model whose config went through `change`.
+Comparison compare(const Golden& golden, const TempFolder& folder, const Change& change = {}) {
+  Comparison result;
+  for (const bool ntk : {true, false}) {
+    for (const bool logn : {true, false}) {
+      std::unique_ptr<Runner> runner;
+      for (const Case& c : golden.cases) {
+        if (c.dynamic_ntk != ntk || c.logn != logn) continue;
+        if (runner == nullptr) {
+          uint32_t context = 0;
+          const auto set = [&](ModelConfig& config) {
+            if (config.family == "qwen1") config.rope.original_context = config.logn_length = 32;  // a GGUF has its context length there
+            if (!ntk) config.rope.scaling = RopeConfig::Scaling::none;
+            if (!logn) config.logn_attention = false;
+            if (change) change(config);
+            context = config.max_position_embeddings;
+          };
+          const auto file = build_f32(golden.source(), folder / "compared.quern", {.gguf_qwen1_long_context = true}, set);
+          runner = std::make_unique<Runner>(file, limits_for_tests(std::min(context, 256U)));
+        }
+        const std::vector<float> logits = runner->logits(c.ids, c.prompt_tokens, c.prompt_tokens);
+        const size_t vocab = runner->vocab_size();
+        for (size_t r = 0; r < c.rows.size(); ++r) {
+          const std::span want = std::span(golden.logits).subspan((c.first_row + r) * vocab, vocab);
+          const double tol = tolerance(runner->model().config(), want);
+          for (size_t i = 0; i < vocab; ++i)
+            result.worst = std::max(result.worst, std::fabs(logits[c.rows[r] * vocab + i] - want[i]) / tol);
+          result.logits += vocab;
+        }
+      }
+    }
+  }
+  return result;
+}
+
 TEST(GoldenModels, LogitsOfEveryFamily) {
   const TempFolder folder;
   const std::vector<std::string> names = golden_names();
   ASSERT_GE(names.size(), 12U);
   for (const std::string& name : names) {
-    SCOPED_TRACE(name);
     const Golden golden(name);
-    size_t compared = 0;
-    double worst = 0;
-    for (const bool ntk : {true, false}) {
-      for (const bool logn : {true, false}) {
-        std::unique_ptr<Runner> runner;
-        for (const Case& c : golden.cases) {
-          if (c.dynamic_ntk != ntk || c.logn != logn) continue;
-          if (runner == nullptr) {
-            const auto change = [&](ModelConfig& config) {
-              if (!ntk) config.rope.scaling = RopeConfig::Scaling::none;
-              if (!logn) config.logn_attention = false;
-              if (config.family == "qwen1") config.rope.original_context = 32;  // a GGUF has its context length there
-              if (config.logn_attention) config.logn_length = 32;
-            };
-            const std::string path = folder / fmt::format("{}-{}{}.quern", name, ntk, logn);
-            runner = std::make_unique<Runner>(
-                build_f32(golden.source(), path, {.gguf_qwen1_long_context = true}, change),
-                limits_for_tests(std::min<size_t>(256, name.starts_with("qwen2-yarn") || name.starts_with("qwen3-yarn") ? 128 : 256)));
-          }
-          const std::vector<float> logits = runner->logits(c.ids, c.prompt_tokens, c.prompt_tokens);
-          const size_t vocab = runner->vocab_size();
-          for (size_t r = 0; r < c.rows.size(); ++r) {
-            const std::span want = std::span(golden.logits).subspan((c.first_row + r) * vocab, vocab);
-            const double tol = tolerance(runner->model().config(), want);
-            for (size_t i = 0; i < vocab; ++i) {
-              const double error = std::fabs(logits[c.rows[r] * vocab + i] - want[i]);
-              worst = std::max(worst, error / tol);
-              ASSERT_LE(error, tol) << "prompt " << c.prompt_tokens << ", position " << c.rows[r] << ", token " << i << ": want "
-                                    << want[i];
-              ++compared;
-            }
-          }
-        }
-      }
-    }
-    EXPECT_EQ(compared, golden.logits.size());
-    printf("%-24s %6zu logits, largest error %.2f of the tolerance\n", name.c_str(), compared, worst);
+    const Comparison result = compare(golden, folder);
+    EXPECT_EQ(result.logits, golden.logits.size()) << name;
+    EXPECT_LE(result.worst, 1) << name;
+    printf("%-24s %6zu logits, largest error %.2f of the tolerance\n", name.c_str(), result.logits, result.worst);
   }
+}
+
+// The tolerance is tight enough: each number that is a little wrong is seen.
+TEST(GoldenModels, WrongNumbersAreSeen) {
+  const struct {
+    const char* what;
+    const char* model;
+    void (*change)(ModelConfig&);
+  } cases[] = {
+      {"epsilon 1e-5 for 1e-6", "qwen2-gqa", [](ModelConfig& c) { c.norm_epsilon = 1e-5; }},
+      {"epsilon 1e-6 for 1e-5", "llama-untied", [](ModelConfig& c) { c.norm_epsilon = 1e-6; }},
+      {"base", "qwen3-wide-heads", [](ModelConfig& c) { c.rope.base *= 1.001; }},
+      {"no YaRN", "qwen2-yarn-tied", [](ModelConfig& c) { c.rope.scaling = RopeConfig::Scaling::none; }},
+      {"YaRN's factor on scores", "qwen2-yarn-tied", [](ModelConfig& c) { c.rope.attention_factor = 1.138; }},
+      {"YaRN's ramp", "qwen3-yarn-window", [](ModelConfig& c) { c.rope.beta_slow = 2; }},
+      {"llama3's bands", "llama3-scaled", [](ModelConfig& c) { c.rope.high_freq_factor = 4.1; }},
+      {"no divisors", "llama3-scaled-gguf", [](ModelConfig& c) { c.rope.scaling = RopeConfig::Scaling::none; }},
+      {"linear's factor", "llama-linear-tied", [](ModelConfig& c) { c.rope.factor = 2.501; }},
+      {"a window one wider", "qwen2-window", [](ModelConfig& c) { c.windows[2] += 1; }},
+      {"a window one narrower", "qwen2-window", [](ModelConfig& c) { c.windows[1] -= 1; }},
+      {"a window in the wrong layer", "qwen3-yarn-window", [](ModelConfig& c) { std::swap(c.windows[1], c.windows[2]); }},
+      {"NTK one token late", "qwen1-ntk", [](ModelConfig& c) { c.rope.original_context = 33; }},
+      {"no NTK", "qwen1-ntk", [](ModelConfig& c) { c.rope.scaling = RopeConfig::Scaling::none; }},
+      {"logn's length", "qwen1-ntk", [](ModelConfig& c) { c.logn_length = 33; }},
+      {"no logn", "qwen1-gguf", [](ModelConfig& c) { c.logn_attention = false; }},
+  };
+  const TempFolder folder;
+  for (const auto& c : cases) EXPECT_GT(compare(Golden(c.model), folder, c.change).worst, 3) << c.model << ": " << c.what;
 }
 
 // Every golden model: the same bytes whole, in chunks, token by token, after preemption, and with more threads.

@@ -11,7 +11,7 @@ namespace {
 
 using testing::TempFolder;
 
-std::string golden(const std::string& name) { return std::string(QUERN_SOURCE_DIR) + "/tests/golden/models/" + name; }
+std::string golden(const std::string& name) { return std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/" + name; }
 
 // A safetensors checkpoint whose header and config may be changed.
 struct Draft {
