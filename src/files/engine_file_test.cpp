@@ -163,5 +163,33 @@ TEST(EngineFile, E01AnyFlippedBitIsSeen) {
   EngineFile::open(path)->verify(1);
 }
 
+TEST(EngineFile, ExampleOfTheDocumentationIsTrue) {
+  const TemporaryFolder folder;
+  EngineFileWriter writer(
+      folder / "a.quern",
+      {{.name = "norm", .format = Format::bf16, .shape = Shape{2, 2}}, {.name = "tokenizer", .shape = Shape{3}, .is_raw = true}}, {});
+  const std::string_view bytes(
+      "\x80\x3f\x00\x40\x00\xc0\x00\x3f"
+      "abc",
+      11);
+  writer.write(std::as_bytes(std::span(bytes)));
+  writer.finish({.model = {{"family", "qwen2"}}});
+  const std::string file = sample::read_file(folder / "a.quern"), page = sample::read_file(QUERN_SOURCE_DIR "/docs/engine_file.md");
+  EXPECT_EQ(file.size(), 66'307U);
+  // Every line of the dump: "00000030: 6331 3734 ...".
+  size_t num_lines = 0;
+  for (size_t at = page.find("00000000: "); at != page.npos && page[at] != '`'; at = page.find('\n', at) + 1, ++num_lines) {
+    const std::string line = page.substr(at, page.find('\n', at) - at);
+    if (line.starts_with("...")) continue;
+    const auto offset = std::stoul(line.substr(0, 8), nullptr, 16);
+    std::string want = fmt::format("{:08x}:", offset);
+    for (size_t i = offset; i < std::min(offset + 16, file.size()); ++i) {
+      want += fmt::format("{}{:02x}", i % 2 == 0 ? " " : "", static_cast<unsigned char>(file[i]));
+    }
+    EXPECT_TRUE(line.starts_with(want)) << line << "\nwant " << want;
+  }
+  EXPECT_GE(num_lines, 30U);
+}
+
 }  // namespace
 }  // namespace quern
