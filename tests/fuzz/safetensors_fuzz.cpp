@@ -28,7 +28,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         touch(index.shards.at(shard).data(), index.shards.at(shard).size(), sink);
       }
     } else {
-      const SafetensorsHeader header = SafetensorsHeader::parse(*mapped, kind % 2 == 0 ? SafetensorsHeader::Metadata::keep : SafetensorsHeader::Metadata::check);
+      const SafetensorsHeader header =
+          SafetensorsHeader::parse(*mapped, kind % 2 == 0 ? SafetensorsHeader::Metadata::keep : SafetensorsHeader::Metadata::check);
       uint64_t end = header.data_offset;
       for (const SafetensorsEntry& entry : header.entries) {
         touch(entry.name.data(), entry.name.size(), sink);
