@@ -155,7 +155,9 @@ TEST(EngineFile, E01AnyFlippedBitIsSeen) {
       EngineFile::open(path)->verify(1);
       ADD_FAILURE() << "byte " << at << " bit " << bit;
     } catch (const Error& error) {
-      EXPECT_EQ(error.code(), invalid_input) << "byte " << at << " bit " << bit << ": " << error.message();
+      // One bit makes version 1 a version 0, which is answered as a version.
+      EXPECT_TRUE(error.code() == invalid_input || error.message().find("format version: want 1, found 0") != std::string::npos)
+          << "byte " << at << " bit " << bit << ": " << error.message();
     }
     put(whole[at]);
   }

@@ -1,6 +1,7 @@
 #include "files/engine_header.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <map>
 #include <set>
@@ -194,8 +195,9 @@ void check_start(const MappedFile& file, const std::string& where) {
   const std::string_view version = header.substr(version_at, header.find('"', version_at) - version_at);
   const std::string ours = fmt::to_string(kEngineFormatVersion);
   const bool is_number = parse_number<uint32_t>(version).has_value();
-  // One wrong bit in the version is damage, not another version; a checksum in another place is no reason to hide the version.
-  const bool is_one_bit_off = version.size() == ours.size() && __builtin_popcount(static_cast<unsigned>(version.back() ^ ours.back())) == 1;
+  // A wrong bit makes a 1 a 3, 5 or 9: that is damage and no newer version, unless the checksum agrees with it.
+  const bool is_one_bit_off =
+      version > ours && version.size() == ours.size() && std::has_single_bit(static_cast<unsigned>(version.back() ^ ours.back()));
   const std::string_view digits = header.substr(kBeforeChecksum.size(), kChecksumDigits);
   const bool is_sound = from_hex(digits) == header_checksum(header);
   if (is_number && version != ours && (is_sound || !is_one_bit_off)) {

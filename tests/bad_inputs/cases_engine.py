@@ -9,7 +9,9 @@ import time
 
 from case import Case
 from tiny import HfCheckpoint
+from xxh3 import xxh3_64
 
+CHECKSUM = "quern.header_xxh3"
 READERS = (["info"], ["verify"], ["run", "-p", "hello", "-n", "2", "--temp", "0", "-m"], ["tokenize", "-p", "hello", "-m"])
 
 
@@ -26,10 +28,12 @@ class EngineBytes:
         self.header["__metadata__"][key] = json.dumps(change(value))
 
     def bytes(self):
-        """The header is padded to its old size, so that offsets and alignment stay."""
+        """The header is padded to its old size, so that offsets and alignment stay, and its checksum is made right, as an attacker would."""
+        self.header["__metadata__"][CHECKSUM] = "0" * 16
         text = json.dumps(self.header, separators=(",", ":")).encode()
-        size = max(len(self.text), len(text) + -len(text) % 256)
-        return struct.pack("<Q", size) + text.ljust(size) + self.data
+        size = max(len(self.text), len(text) + -(len(text) + 8) % 256)
+        head = struct.pack("<Q", size) + text.ljust(size)
+        return head.replace(b"0" * 16, b"%016x" % xxh3_64(head), 1) + self.data
 
 
 def engine(work):
@@ -83,8 +87,8 @@ def damaged():
 def foreign():
     verify = [["info"], ["run", "-p", "x", "-m"]]
     yield from mutated("E02", "a GGUF file's bytes", 3, [], lambda d: b"GGUF" + d[4:], readers=[["info"], ["verify"]])
-    yield from mutated("E02", "a safetensors file that is no engine", 3, [], lambda d: HfCheckpoint().file(), readers=[["info"], ["verify"]])
-    yield from mutated("E02", "random bytes", 3, [], lambda d: random.Random(1).randbytes(4096), readers=verify)
+    yield from mutated("E02", "a safetensors file that is no engine", 5, ["version 1"], lambda d: HfCheckpoint().file(), readers=[["info"], ["verify"]])
+    yield from mutated("E02", "random bytes", 5, ["version 1"], lambda d: random.Random(1).randbytes(4096), readers=verify)
 
     def version(value):
         def change(parts):
