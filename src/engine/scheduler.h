@@ -61,10 +61,14 @@ class Scheduler {
   };
   using Queue = std::set<Sequence*, Order>;
 
-  bool grow(Sequence& sequence, size_t tokens);
+  bool grow(Sequence& sequence);
   void preempt(Sequence& sequence);
   bool admit(Sequence& sequence);
+  void reuse_prefix(Sequence& sequence);
   void release_blocks(Sequence& sequence);
+  size_t chunk_limit(const Sequence& sequence, size_t most) const;
+  void leave_to_elders(std::vector<Sequence*>& prompts);
+  std::vector<Sequence*> take_prompts(size_t budget, bool may_admit);
 
   SchedulerOptions options_;
   BlockPool* pool_;

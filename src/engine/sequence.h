@@ -26,10 +26,10 @@ struct Sequence {
   PrefixScope scope;  // scope.rope_variant: by the original prompt's length, for life
 
   State state = State::waiting;
-  std::vector<BlockId> blocks;                 // cover at least computed_tokens
-  size_t computed_tokens = 0;                  // whose K and V are in the cache
-  size_t published_blocks = 0;                 // the first blocks that are findable by prefix
-  std::optional<size_t> cached_prompt_tokens;  // found in the cache when first admitted
+  std::vector<BlockId> blocks;      // cover at least computed_tokens
+  size_t computed_tokens = 0;       // whose K and V are in the cache
+  size_t published_blocks = 0;      // the first blocks that are findable by prefix
+  size_t cached_prompt_tokens = 0;  // found in the prefix cache before the first preemption
   size_t num_preemptions = 0;
 
   size_t output_tokens() const { return tokens.size() - prompt_tokens; }
