@@ -1,19 +1,18 @@
 #include "engine/block_pool.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 namespace quern {
 
 uint64_t BlockPool::xxh3_prefix_hash(PrefixId parent, std::span<const TokenId> tokens, const PrefixScope& scope) {
   uint64_t seed = parent;
   if (parent == kNoPrefix) {  // a parent's id already stands for its scope
-    seed = XXH3_64bits_withSeed(scope.salt.data(), scope.salt.size(), static_cast<uint64_t>(scope.rope_variant));
+    seed = hash_bytes(scope.salt.data(), scope.salt.size(), static_cast<uint64_t>(scope.rope_variant));
   }
-  return XXH3_64bits_withSeed(tokens.data(), tokens.size_bytes(), seed);
+  return hash_bytes(tokens.data(), tokens.size_bytes(), seed);
 }
 
 BlockPool::BlockPool(size_t num_blocks, size_t block_tokens, PrefixHash hash)
