@@ -10,8 +10,13 @@ const DeviceTables& tables() {
   static const KernelRow<LinearArgs> linear[] = {kLinearScalar};
   static const KernelRow<GateUpArgs> gate_up[] = {kGateUpScalar};
   static const KernelRow<HeadArgs> head[] = {kHeadScalar};
+  static const KernelRow<SampleArgs> sample[] = {
+#ifdef __x86_64__
+      kSampleAvx2,
+#endif
+      kSampleScalar};
   static const DeviceTables tables = {
-      .embed = embed, .qkv = qkv, .attention = attention, .linear = linear, .gate_up = gate_up, .head = head, .sample = {}, .layouts = {}};
+      .embed = embed, .qkv = qkv, .attention = attention, .linear = linear, .gate_up = gate_up, .head = head, .sample = sample, .layouts = {}};
   return tables;
 }
 

@@ -10,6 +10,7 @@ extern const KernelRow<AttentionArgs> kAttentionScalar;
 extern const KernelRow<LinearArgs> kLinearScalar;
 extern const KernelRow<GateUpArgs> kGateUpScalar;
 extern const KernelRow<HeadArgs> kHeadScalar;
+extern const KernelRow<SampleArgs> kSampleScalar, kSampleAvx2;
 
 const DeviceTables& tables();
 

@@ -72,17 +72,18 @@ struct HeadArgs {
 
 inline constexpr int32_t kMaxLogprobs = 20;
 
-// How one row is sampled; plain data, uploaded with the step.
+// How one row is sampled; plain data, uploaded with the step. Tokens rank by logit, the lower id first among equals.
 struct SampleRow {
-  float temperature = 1;          // 0 = greedy: the largest logit, the lowest id on ties
-  float top_p = 1, min_p = 0;
-  int32_t top_k = 0;              // 0 = all
-  float repetition_penalty = 1;   // on tokens of prompt and output
-  float presence_penalty = 0, frequency_penalty = 0;  // on tokens of the output
+  float temperature = 1;          // 0 = greedy: the first in rank
+  float top_p = 1;                // keep the first in rank until their weights reach top_p of what top_k left; at least one
+  float min_p = 0;                // keep weights of at least min_p times the largest
+  int32_t top_k = 0;              // keep the first top_k in rank; 0 = all
+  float repetition_penalty = 1;   // on tokens of prompt and output: logit > 0 ? logit / r : logit * r
+  float presence_penalty = 0, frequency_penalty = 0;  // on tokens of the output: logit -= presence + frequency * in_output
   uint64_t seed = 0;
   int32_t position = 0;           // of the token that is drawn: with the seed and the token id the counter of the random number
-  int32_t counts_begin = 0, counts_end = 0;  // this row's TokenCounts
-  int32_t biases_begin = 0, biases_end = 0;  // this row's TokenBiases
+  int32_t counts_begin = 0, counts_end = 0;  // this row's TokenCounts, one a token
+  int32_t biases_begin = 0, biases_end = 0;  // this row's TokenBiases; -infinity bans
   int32_t allowed_row = -1;       // row of `allowed`, or -1: every token
   int32_t num_logprobs = -1;      // -1 none, 0 the drawn token's, up to kMaxLogprobs of the likeliest besides
 };
@@ -94,8 +95,10 @@ struct TokenBias {
   float bias;
 };
 
-// Draws one token a row. Order: bias and mask, penalties, temperature, top_k, top_p, min_p, draw by Gumbel-max, so that the draw of a
-// row depends on its own logits, seed and position alone. Logprobs are of the model's own distribution (before all of that).
+// Draws one token a row. Order: bias and bans, mask, penalties, temperature, top_k, top_p, min_p, draw. A token's weight is
+// sample_weight() and its random number sample_word() (backend/ops/sample_random.h); the one with the smallest exponential / weight is
+// drawn (Gumbel-max), so that a draw depends on the row's own logits, seed and position alone and is the same on every device.
+// Logprobs are of the model's own distribution over the real tokens, before all of that.
 struct SampleArgs {
   Tensor logits;                 // [rows, vocab_size], f32; may be overwritten
   int32_t num_tokens = 0;        // ids [num_tokens, vocab_size) are padding and never drawn
@@ -103,7 +106,7 @@ struct SampleArgs {
   const TokenCount* counts = nullptr;
   const TokenBias* biases = nullptr;
   const uint32_t* allowed = nullptr;     // [n, ceil(vocab_size / 32)] bit masks
-  int32_t* token_ids = nullptr;          // out [rows]; -1 when a logit is not finite
+  int32_t* token_ids = nullptr;          // out [rows]; -1 when a logit is not finite or every token is banned
   float* logprobs = nullptr;             // out [rows], of the drawn token
   int32_t* top_ids = nullptr;            // out [rows, kMaxLogprobs], likeliest first
   float* top_logprobs = nullptr;         // out [rows, kMaxLogprobs]

@@ -1,0 +1,13 @@
+// Sampling with 8 logits at a time.
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/sample_loops.h"
+
+namespace quern::cpu {
+namespace {
+struct Avx2 {};
+}  // namespace
+
+const KernelRow<SampleArgs> kSampleAvx2 = {"sample_avx2", [](const SampleArgs&, const DeviceInfo& device) { return device.avx2; },
+                                           &SampleLoopsFor<Avx2>::run};
+
+}  // namespace quern::cpu
