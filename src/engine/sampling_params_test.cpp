@@ -30,14 +30,14 @@ TEST(SamplingParams, RefusesValuesOutOfRange) {
       {"top_k", "want -1 or 0 (off) or at least 1, found -2", [](SamplingParams& p) { p.top_k = -2; }},
       {"min_p", "want 0 to 1, found 5", [](SamplingParams& p) { p.min_p = 5; }},
       {"repetition_penalty", "want more than 0, at most 10, found 0", [](SamplingParams& p) { p.repetition_penalty = 0; }},
-      {"repetition_penalty", "want more than 0, at most 10, found 1e+09", [](SamplingParams& p) { p.repetition_penalty = 1e9; }},
-      {"presence_penalty", "want -2 to 2, found 1e+09", [](SamplingParams& p) { p.presence_penalty = 1e9; }},
+      {"repetition_penalty", "want more than 0, at most 10, found 1000000000", [](SamplingParams& p) { p.repetition_penalty = 1e9; }},
+      {"presence_penalty", "want -2 to 2, found 1000000000", [](SamplingParams& p) { p.presence_penalty = 1e9; }},
       {"frequency_penalty", "want -2 to 2, found -2.5", [](SamplingParams& p) { p.frequency_penalty = -2.5; }},
       {"logit_bias", "want a token id from 0 to 999, found 1000",
        [](SamplingParams& p) {
          p.logit_bias = {{1000, 1}};
        }},
-      {"logit_bias", "token 3: want -100 to 100, found 1e+09",
+      {"logit_bias", "token 3: want -100 to 100, found 1000000000",
        [](SamplingParams& p) {
          p.logit_bias = {{3, 1e9}};
        }},
