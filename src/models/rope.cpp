@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/thread_pool.h"
+
 namespace quern {
 namespace {
 
@@ -109,21 +111,29 @@ float logn_scale(uint32_t logn_length, size_t position) {
   return i > logn_length ? static_cast<float>(std::log(static_cast<double>(i)) / std::log(static_cast<double>(logn_length))) : 1.F;
 }
 
-RopeTables make_rope_tables(const ModelConfig& config, size_t max_positions) {
+RopeTables make_rope_tables(const ModelConfig& config, size_t max_positions, ThreadPool* pool) {
   RopeTables tables;
   tables.num_variants = static_cast<size_t>(rope_variant(config.rope, max_positions)) + 1;
   tables.max_positions = max_positions;
   tables.rotary_dims = config.rope.rotary_dims;
-  tables.cos_sin.reserve(tables.num_variants * max_positions * tables.rotary_dims);
+  tables.cos_sin.resize(tables.num_variants * max_positions * tables.rotary_dims);
   const auto factor = static_cast<float>(rope_attention_factor(config.rope));
   for (size_t variant = 0; variant < tables.num_variants; ++variant) {
     const std::vector<float> inv_freq = rope_inv_freq(config.rope, static_cast<int32_t>(variant));
-    for (size_t position = 0; position < max_positions; ++position) {
-      for (const float f : inv_freq) {
-        const float angle = static_cast<float>(position) * f;  // rounded as the reference rounds it
-        tables.cos_sin.push_back(static_cast<float>(std::cos(static_cast<double>(angle))) * factor);
-        tables.cos_sin.push_back(static_cast<float>(std::sin(static_cast<double>(angle))) * factor);
+    const auto fill = [&](size_t begin, size_t end) {
+      float* pair = &tables.cos_sin[(variant * max_positions + begin) * tables.rotary_dims];
+      for (size_t position = begin; position < end; ++position) {
+        for (const float f : inv_freq) {
+          const float angle = static_cast<float>(position) * f;  // rounded as the reference rounds it
+          *pair++ = static_cast<float>(std::cos(static_cast<double>(angle))) * factor;
+          *pair++ = static_cast<float>(std::sin(static_cast<double>(angle))) * factor;
+        }
       }
+    };
+    if (pool != nullptr) {
+      pool->parallel_for(max_positions, 64, fill);
+    } else {
+      fill(0, max_positions);
     }
   }
   if (config.logn_attention) {

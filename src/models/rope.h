@@ -9,13 +9,16 @@
 
 namespace quern {
 
+class ThreadPool;
+
 struct RopeTables {
   size_t num_variants = 1, max_positions = 0, rotary_dims = 0;
   std::vector<float> cos_sin;      // [num_variants, max_positions, rotary_dims/2, 2], times the attention factor
   std::vector<float> query_scale;  // [max_positions], or empty: no logn attention
 };
 
-RopeTables make_rope_tables(const ModelConfig& config, size_t max_positions);
+// On `pool` when there is one; the values do not depend on it.
+RopeTables make_rope_tables(const ModelConfig& config, size_t max_positions, ThreadPool* pool = nullptr);
 
 // Angle a position adds to pair i, [rotary_dims/2]. `variant` counts doublings of the training length (qwen_ntk); 0 for all others.
 std::vector<float> rope_inv_freq(const RopeConfig& rope, int32_t variant);

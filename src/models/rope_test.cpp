@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "base/thread_pool.h"
+
 namespace quern {
 namespace {
 
@@ -120,6 +122,8 @@ TEST(Rope, TablesHoldEveryVariantAndPosition) {
   config.logn_attention = true;
   config.logn_length = 32;
   const RopeTables tables = make_rope_tables(config, 100);
+  ThreadPool pool(3);
+  EXPECT_EQ(make_rope_tables(config, 100, &pool).cos_sin, tables.cos_sin);
   EXPECT_EQ(tables.num_variants, 3U);  // alpha 1, 3, 7
   ASSERT_EQ(tables.cos_sin.size(), 3U * 100 * 4 * 2);
   ASSERT_EQ(tables.query_scale.size(), 100U);

@@ -113,7 +113,7 @@ struct Transformer::State {
   }
 
   void upload_rope() {
-    const RopeTables tables = make_rope_tables(config, limits.max_context);
+    const RopeTables tables = make_rope_tables(config, limits.max_context, backend.runtime().stream().pool);
     const size_t cos_sin_bytes = tables.cos_sin.size() * sizeof(float), scale_bytes = tables.query_scale.size() * sizeof(float);
     rope_storage = backend.runtime().allocate(cos_sin_bytes + scale_bytes);
     backend.runtime().upload(rope_storage.data(), tables.cos_sin.data(), cos_sin_bytes);
