@@ -10,7 +10,7 @@
 namespace quern {
 namespace {
 
-using testing::build_f32;
+using testing::build_engine;
 using testing::Runner;
 using testing::TempFolder;
 
@@ -44,7 +44,7 @@ class AgreementTest : public ::testing::Test {
   }
 
   TempFolder folder_;
-  Runner runner_{build_f32(std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/qwen2-gqa", folder_ / "m.quern"), limits()};
+  Runner runner_{build_engine(std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/qwen2-gqa", folder_ / "m.quern"), limits()};
 };
 
 TEST_F(AgreementTest, OwnAnswersAgreeAndOthersAreCounted) {

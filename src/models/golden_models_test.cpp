@@ -10,7 +10,7 @@
 namespace quern {
 namespace {
 
-using testing::build_f32;
+using testing::build_engine;
 using testing::Runner;
 using testing::TempFolder;
 
@@ -93,7 +93,8 @@ Comparison compare(const Golden& golden, const TempFolder& folder, const Change&
             if (change) change(config);
             context = config.max_position_embeddings;
           };
-          const auto file = build_f32(golden.source(), folder / "compared.quern", {.gguf_qwen1_long_context = true}, set);
+          const auto file =
+              build_engine(golden.source(), folder / "compared.quern", {.options = {.gguf_qwen1_long_context = true}, .change = set});
           runner = std::make_unique<Runner>(file, limits_for_tests(std::min(context, 256U)));
         }
         const std::vector<float> logits = runner->logits(c.ids, c.prompt_tokens, c.prompt_tokens);
@@ -158,7 +159,8 @@ TEST(GoldenModels, StepsDoNotChangeBytes) {
   for (const std::string& name : golden_names()) {
     SCOPED_TRACE(name);
     const Golden golden(name);
-    const std::shared_ptr<EngineFile> file = build_f32(golden.source(), folder / (name + ".quern"), {.gguf_qwen1_long_context = true});
+    const std::shared_ptr<EngineFile> file =
+        build_engine(golden.source(), folder / (name + ".quern"), {.options = {.gguf_qwen1_long_context = true}});
     Runner runner(file, limits_for_tests(128)), threads(file, limits_for_tests(128), 64, 3);
     const Case& c = golden.cases[std::min<size_t>(4, golden.cases.size() - 1)];
     const std::vector<int32_t> ids(c.ids.begin(), c.ids.begin() + static_cast<ptrdiff_t>(std::min<size_t>(c.ids.size(), 120)));
@@ -178,7 +180,7 @@ TEST(GoldenModels, MixedBatchesDoNotChangeBytes) {
   const TempFolder folder;
   for (const std::string name : {"qwen1-ntk", "qwen2-window", "qwen3-yarn-window", "qwen2-gqa"}) {
     SCOPED_TRACE(name);
-    Runner runner(build_f32(Golden(name).source(), folder / (name + ".quern")), limits_for_tests(128), 96);
+    Runner runner(build_engine(Golden(name).source(), folder / (name + ".quern")), limits_for_tests(128), 96);
     std::mt19937 random(17);
     std::vector<std::vector<int32_t>> ids;
     std::vector<size_t> prompts;
@@ -223,7 +225,7 @@ TEST(GoldenModels, Stories) {
   if (!std::filesystem::exists(source)) GTEST_SKIP() << "no " << source;
   const TempFolder folder;
   TransformerLimits limits = limits_for_tests(512);
-  Runner runner(build_f32(source, folder / "stories.quern"), limits);
+  Runner runner(build_engine(source, folder / "stories.quern"), limits);
   const Json golden = parse_json(read_text_file(source + "/golden.json", 1 << 20), "golden.json");
   const std::vector<int32_t> want = golden.at("greedy_ids");
   std::vector<int32_t> ids = golden.at("prompt_ids");
@@ -247,7 +249,7 @@ TEST(GoldenModels, Stories) {
 TEST(GoldenModels, SixteenBitCaches) {
   const TempFolder folder;
   const Golden golden("qwen2-gqa");
-  const std::shared_ptr<EngineFile> file = build_f32(golden.source(), folder / "m.quern");
+  const std::shared_ptr<EngineFile> file = build_engine(golden.source(), folder / "m.quern");
   const Case& c = golden.cases.back();
   Runner exact(file, limits_for_tests());
   const std::vector<float> want = exact.logits(c.ids, c.ids.size(), c.ids.size());

@@ -52,22 +52,39 @@ inline std::vector<float> planned_values(const TensorPlan& plan, const ModelConf
   return values;
 }
 
-// The checkpoint at `source` as an engine file at `path`; `change` may alter the config, and the values of each tensor.
-inline std::shared_ptr<EngineFile> build_f32(const std::string& source, const std::string& path, const ConfigOptions& options = {},
-                                             const std::function<void(ModelConfig&)>& change = {},
-                                             const std::function<void(const std::string&, std::vector<float>&)>& alter = {}) {
+// How a checkpoint becomes an engine file.
+struct BuildChoices {
+  ConfigOptions options = {};
+  std::function<void(ModelConfig&)> change = {};                            // of the config
+  std::function<void(const std::string&, std::vector<float>&)> alter = {};  // of a tensor's values
+  std::function<Format(const std::string&)> format = {};                    // of a matrix; f32 without it
+  std::function<void(std::vector<EngineTensorInfo>&)> layout = {};          // of the file's tensors, without changing their sizes
+};
+
+// The checkpoint at `source` as an engine file at `path`.
+inline std::shared_ptr<EngineFile> build_engine(const std::string& source, const std::string& path, const BuildChoices& choices = {}) {
   const Checkpoint checkpoint = Checkpoint::open(source);
   const ModelFamily& family = family_of(checkpoint);
-  ModelConfig config = read_model_config(family, checkpoint, options);
-  if (change) change(config);
+  ModelConfig config = read_model_config(family, checkpoint, choices.options);
+  if (choices.change) choices.change(config);
   const std::vector<TensorPlan> plans = plan_tensors(family, config, checkpoint);
   std::vector<EngineTensorInfo> layout;
-  for (const TensorPlan& plan : plans) layout.push_back({.name = plan.engine_name, .format = Format::f32, .shape = plan.shape});
-  EngineFileWriter writer(path, layout, {});
   for (const TensorPlan& plan : plans) {
-    std::vector<float> values = planned_values(plan, config);
-    if (alter) alter(plan.engine_name, values);
-    writer.write(std::as_bytes(std::span(values)));
+    const bool chosen = choices.format && plan.role != TensorRole::vector;
+    layout.push_back({.name = plan.engine_name, .format = chosen ? choices.format(plan.engine_name) : Format::f32, .shape = plan.shape});
+  }
+  std::vector<EngineTensorInfo> named = layout;
+  if (choices.layout) choices.layout(named);
+  EngineFileWriter writer(path, named, {});
+  for (size_t i = 0; i < plans.size(); ++i) {
+    std::vector<float> values = planned_values(plans[i], config);
+    if (choices.alter) choices.alter(plans[i].engine_name, values);
+    const size_t columns = plans[i].shape.columns();
+    std::vector<std::byte> row(row_bytes(layout[i].format, columns));
+    for (size_t begin = 0; begin < values.size(); begin += columns) {
+      format_info(layout[i].format).pack(values.data() + begin, columns, row.data());
+      writer.write(row);
+    }
   }
   writer.finish({.model = config.to_json()});
   return EngineFile::open(path);

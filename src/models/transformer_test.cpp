@@ -1,0 +1,127 @@
+// The Transformer around its numbers: what loading refuses, what it counts, formats mixed in one weight, steps without sampling.
+#include "models/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "models/test_models.h"
+
+namespace quern {
+namespace {
+
+using testing::build_engine;
+using testing::BuildChoices;
+using testing::Runner;
+using testing::TempFolder;
+
+std::string golden(const std::string& name) { return std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/" + name; }
+
+TransformerLimits small_limits() {
+  return {.max_batch_tokens = 32, .max_sequences = 4, .max_context = 64, .max_logit_rows = 32, .block_tokens = 8, .kv_format = Format::f32};
+}
+
+void expect_error(ErrorCode code, const std::vector<const char*>& named, const std::function<void()>& act) {
+  try {
+    act();
+    ADD_FAILURE() << "accepted; want a message with " << named.front();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.message();
+    for (const char* name : named) EXPECT_NE(error.message().find(name), std::string::npos) << name << " in: " << error.message();
+  }
+}
+
+TEST(Transformer, WeightsThatDoNotFitAreNamed) {
+  const TempFolder folder;
+  Backend backend({.num_threads = 1});
+  const auto load = [&](const char* file, const BuildChoices& choices) {
+    const std::shared_ptr<EngineFile> engine = build_engine(golden("qwen2-gqa"), folder / file, choices);
+    Transformer(engine, backend, small_limits(), 203);
+  };
+  const auto tensor = [](std::vector<EngineTensorInfo>& layout, const char* name) -> EngineTensorInfo& {
+    return *std::ranges::find(layout, name, &EngineTensorInfo::name);
+  };
+  expect_error(invalid_input, {"blk.1.k", "[8,56]", "[56,8]"}, [&] {
+    load("a.quern", {.layout = [&](auto& layout) { tensor(layout, "blk.1.k").shape = {56, 8}; }});
+  });
+  expect_error(invalid_input, {"blk.0.gate", "[92,56]"},
+               [&] { load("b.quern", {.layout = [&](auto& layout) { tensor(layout, "blk.0.gate").name = "blk.0.gote"; }}); });
+  expect_error(invalid_input, {"norm", "f32"}, [&] {
+    const std::shared_ptr<EngineFile> file = build_engine(golden("qwen2-gqa"), folder / "c.quern", {.layout = [&](auto& layout) {
+                                                            tensor(layout, "norm").format = Format::f16;
+                                                            tensor(layout, "norm").shape = {112};
+                                                          }});
+    Transformer(file, backend, small_limits(), 203);
+  });
+}
+
+TEST(Transformer, LimitsAreChecked) {
+  const TempFolder folder;
+  Backend backend({.num_threads = 1});
+  const std::shared_ptr<EngineFile> file = build_engine(golden("qwen2-gqa"), folder / "m.quern");
+  const auto load = [&](void (*change)(TransformerLimits&), size_t num_tokens = 203) {
+    TransformerLimits limits = small_limits();
+    change(limits);
+    Transformer(file, backend, limits, num_tokens);
+  };
+  load([](TransformerLimits& l) { l.max_context = 256; });
+  expect_error(usage, {"context", "256", "257"}, [&] { load([](TransformerLimits& l) { l.max_context = 257; }); });
+  expect_error(usage, {"batch tokens"}, [&] { load([](TransformerLimits& l) { l.max_batch_tokens = 0; }); });
+  expect_error(usage, {"sequences"}, [&] { load([](TransformerLimits& l) { l.max_sequences = 0; }); });
+  expect_error(invalid_input, {"204 tokens", "203 rows"}, [&] { load([](TransformerLimits&) {}, 204); });
+  expect_error(invalid_input, {"0 tokens"}, [&] { load([](TransformerLimits&) {}, 0); });
+}
+
+TEST(Transformer, BytesAreCounted) {
+  const TempFolder folder;
+  for (const char* name : {"qwen2-gqa", "qwen3-wide-heads", "qwen1-ntk"}) {  // the second is tied, the third has several rope tables
+    const std::shared_ptr<EngineFile> file = build_engine(golden(name), folder / (std::string(name) + ".quern"));
+    size_t all = 0, embed = 0;
+    for (const EngineTensorInfo& tensor : file->tensors()) all += tensor.bytes, embed += tensor.name == "embed" ? tensor.bytes : 0;
+    Runner runner(file, small_limits());
+    const Transformer& model = runner.model();
+    EXPECT_EQ(model.weight_bytes(), all) << name;
+    EXPECT_EQ(model.streamed_bytes(), model.config().tied_embeddings ? all : all - embed) << name;
+    EXPECT_EQ(model.activation_bytes() - runner.backend().workspace_bytes(),
+              Transformer::planned_activation_bytes(model.config(), small_limits(), runner.backend().info()))
+        << name;
+  }
+}
+
+// One weight with parts in different formats: each part errs by its own format's rounding.
+TEST(Transformer, PartsMayHaveDifferentFormats) {
+  const TempFolder folder;
+  const auto mixed = [](const std::string& name) {
+    if (name.ends_with(".k") || name.ends_with(".gate") || name == "head") return Format::f16;
+    return name.ends_with(".q") || name.ends_with(".down") || name == "embed" ? Format::i8g32 : Format::bf16;
+  };
+  std::vector<int32_t> ids(40);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7 % 150);
+  Runner exact(build_engine(golden("qwen2-window"), folder / "exact.quern"), small_limits());
+  Runner rounded(build_engine(golden("qwen2-window"), folder / "mixed.quern", {.format = mixed}), small_limits());
+  const std::vector<float> want = exact.logits(ids, 40, 20), found = rounded.logits(ids, 40, 20);
+  EXPECT_EQ(rounded.logits(ids, 40, 7), found);
+  double square = 0, difference = 0;
+  for (size_t i = 0; i < want.size(); ++i) square += want[i] * want[i], difference += (found[i] - want[i]) * (found[i] - want[i]);
+  // Three layers of seven weights, each off by at most i8g32's 0.0053 of its size, as independent errors; twice that for what softmax adds.
+  EXPECT_LT(std::sqrt(difference / square), 2 * 0.0053 * std::sqrt(21));
+  EXPECT_GT(difference, 0);
+}
+
+TEST(Transformer, StepsWithoutLogits) {
+  const TempFolder folder;
+  Runner runner(build_engine(golden("qwen2-gqa"), folder / "m.quern"), small_limits());
+  const std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const std::vector<float> want = runner.logits(ids, 9, 9);
+  const std::vector<uint32_t> blocks = {3, 1};
+  ForwardBatch batch;
+  batch.sequences = {{.token_ids = std::span(ids).first(8), .first_position = 0, .blocks = blocks}};
+  EXPECT_TRUE(runner.model().forward(batch, runner.cache()).empty());
+  EXPECT_TRUE(runner.model().kept_logits().empty());
+  batch.sequences = {{.token_ids = std::span(ids).last(1), .first_position = 8, .blocks = blocks, .wants_logits = true}};
+  EXPECT_TRUE(runner.model().forward(batch, runner.cache()).empty());
+  EXPECT_EQ(runner.model().kept_logits(), std::vector<float>(want.end() - 203, want.end()));
+}
+
+}  // namespace
+}  // namespace quern
