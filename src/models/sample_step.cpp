@@ -25,7 +25,6 @@ SampleStep::SampleStep(Backend& backend, size_t max_rows, size_t vocab_size, siz
       num_tokens_(num_tokens),
       drawn_(backend.runtime().allocate(bytes_for(max_rows))),
       drawn_host_(drawn_.bytes()) {
-  if (backend.runtime().tables().sample.empty()) return;
   backend.require(SampleArgs{.logits = Tensor{.shape = {max_rows, vocab_size}, .device = backend.info().device},
                              .num_tokens = static_cast<int32_t>(num_tokens)});
 }

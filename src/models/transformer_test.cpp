@@ -123,5 +123,62 @@ TEST(Transformer, StepsWithoutLogits) {
   EXPECT_EQ(runner.model().kept_logits(), std::vector<float>(want.end() - 203, want.end()));
 }
 
+// Three sequences in one step: each row has its own sampling, and the tables (counts, biases, masks) reach the right row.
+TEST(Transformer, RowsAreSampledOnTheirOwn) {
+  const TempFolder folder;
+  Runner runner(build_engine(golden("qwen2-gqa"), folder / "m.quern"), small_limits());
+  std::vector<Runner::Sequence> s = {runner.start({1, 2, 3}, 3), runner.start({9}, 1), runner.start({50, 60, 70, 80}, 4)};
+  ForwardBatch sampling;
+  sampling.sample_rows.resize(3);
+  for (SampleRow& row : sampling.sample_rows) row.temperature = 0;
+  const std::vector<std::pair<Runner::Sequence*, size_t>> work = {{&s[1], 1}, {&s[0], 3}, {&s[2], 4}};
+  sampling.sample_rows[0].num_logprobs = 3;
+  const std::vector<SampledRow> greedy = runner.step(work, sampling);
+  std::vector<std::vector<float>> logits;
+  for (const auto& [sequence, tokens] : work) logits.push_back(sequence->logits);
+  ASSERT_EQ(greedy.size(), 3U);
+  for (size_t r = 0; r < 3; ++r) EXPECT_EQ(greedy[r].token_id, std::ranges::max_element(logits[r]) - logits[r].begin()) << r;
+  ASSERT_EQ(greedy[0].top.size(), 3U);
+  EXPECT_EQ(greedy[0].top[0], (std::pair{greedy[0].token_id, greedy[0].logprob}));
+  EXPECT_TRUE(greedy[1].top.empty());
+
+  // Again: row 0 biased away from its choice, row 1 allowed one token only, row 2 as before with a count of another token.
+  for (Runner::Sequence& sequence : s) sequence.done = 0, sequence.logits.clear();
+  sampling.biases = {{greedy[0].token_id, -1e6F}};
+  sampling.sample_rows[0].biases_end = 1;
+  sampling.allowed.assign((203 + 31) / 32, 0);
+  sampling.allowed[100 / 32] = 1U << (100 % 32);
+  sampling.sample_rows[1].allowed_row = 0;
+  sampling.counts = {{(greedy[2].token_id + 1) % 203, 1, 1}};
+  sampling.sample_rows[2].repetition_penalty = 1.1F;
+  sampling.sample_rows[2].counts_end = 1;
+  const std::vector<SampledRow> changed = runner.step(work, sampling);
+  EXPECT_EQ(changed[0].token_id, greedy[0].top[1].first);
+  EXPECT_EQ(changed[1].token_id, 100);
+  EXPECT_EQ(changed[2].token_id, greedy[2].token_id);
+  for (size_t r = 0; r < 3; ++r) EXPECT_EQ(work[r].first->logits, logits[r]) << r;  // kept before sampling changed them
+}
+
+// A NaN in one sequence's logits ends that row and no other.
+TEST(Transformer, NonFiniteLogitsEndTheirRowOnly) {
+  const TempFolder folder;
+  const auto poison = [](const std::string& name, std::vector<float>& values) {
+    if (name == "embed") std::fill_n(values.begin() + 7 * 56, 56, NAN);  // token 7
+  };
+  Runner clean(build_engine(golden("qwen2-gqa"), folder / "clean.quern"), small_limits());
+  Runner runner(build_engine(golden("qwen2-gqa"), folder / "m.quern", {.alter = poison}), small_limits());
+  std::vector<Runner::Sequence> s = {runner.start({1, 2, 3}, 3), runner.start({5, 7}, 2), runner.start({50, 60}, 2)};
+  ForwardBatch sampling;
+  sampling.sample_rows.resize(3);
+  for (SampleRow& row : sampling.sample_rows) row.temperature = 0;
+  const std::vector<SampledRow> sampled = runner.step({{&s[0], 3}, {&s[1], 2}, {&s[2], 2}}, sampling);
+  EXPECT_EQ(sampled[1].token_id, -1);
+  for (const size_t r : {0, 2}) {
+    const std::vector<float> want = clean.logits(s[r].ids, s[r].ids.size(), s[r].ids.size());
+    EXPECT_EQ(s[r].logits, std::vector<float>(want.end() - 203, want.end()));
+    EXPECT_EQ(sampled[r].token_id, std::ranges::max_element(s[r].logits) - s[r].logits.begin());
+  }
+}
+
 }  // namespace
 }  // namespace quern
