@@ -36,8 +36,8 @@ StepInput::StepInput(Backend& backend, const StepLimits& limits)
       limits_(limits),
       table_stride_((limits.context + limits.block_tokens - 1) / limits.block_tokens),
       places_(places_for(limits)),
-      words_(places_.end, 0),
-      device_(backend.runtime().allocate(places_.end * kWord)) {}
+      device_(backend.runtime().allocate(places_.end * kWord)),
+      words_(places_.end, 0) {}
 
 void StepInput::check(const ForwardBatch::Sequence& s, const KvCache& cache) const {
   const size_t tokens = s.token_ids.size();

@@ -41,8 +41,8 @@ class StepInput {
   StepLimits limits_;
   size_t table_stride_;  // blocks a row of block_tables
   Places places_;
+  Storage device_;  // first: the device says clearly when there is no room
   std::vector<int32_t> words_;
-  Storage device_;
   BatchView view_;  // counts so far
 };
 

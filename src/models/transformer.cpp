@@ -73,6 +73,11 @@ StepLimits step_limits_for(const ModelConfig& config, const TransformerLimits& l
           .rope_variants = static_cast<size_t>(rope_variant(config.rope, limits.max_context)) + 1};
 }
 
+size_t rope_bytes(const ModelConfig& config, const TransformerLimits& limits, const StepLimits& step) {
+  const size_t cos_sin = step.rope_variants * limits.max_context * config.rope.rotary_dims;
+  return (cos_sin + (config.logn_attention ? limits.max_context : 0)) * sizeof(float);
+}
+
 }  // namespace
 
 struct Transformer::State {
@@ -113,9 +118,12 @@ struct Transformer::State {
   }
 
   void upload_rope() {
-    const RopeTables tables = make_rope_tables(config, limits.max_context, backend.runtime().stream().pool);
-    const size_t cos_sin_bytes = tables.cos_sin.size() * sizeof(float), scale_bytes = tables.query_scale.size() * sizeof(float);
+    const size_t scale_bytes = (config.logn_attention ? limits.max_context : 0) * sizeof(float);
+    const size_t cos_sin_bytes = rope_bytes(config, limits, step_limits) - scale_bytes;
     rope_storage = backend.runtime().allocate(cos_sin_bytes + scale_bytes);
+    const RopeTables tables = make_rope_tables(config, limits.max_context, backend.runtime().stream().pool);
+    CHECK(tables.cos_sin.size() * sizeof(float) == cos_sin_bytes && tables.query_scale.size() * sizeof(float) == scale_bytes,
+          "rope tables");
     backend.runtime().upload(rope_storage.data(), tables.cos_sin.data(), cos_sin_bytes);
     if (scale_bytes != 0) backend.runtime().upload(rope_storage.data() + cos_sin_bytes, tables.query_scale.data(), scale_bytes);
     rope.cos_sin = reinterpret_cast<const float*>(rope_storage.data());
@@ -243,9 +251,8 @@ size_t Transformer::streamed_bytes() const { return state_->streamed_bytes; }
 size_t Transformer::planned_activation_bytes(const ModelConfig& config, const TransformerLimits& wanted, const DeviceInfo& device) {
   const TransformerLimits limits = checked_limits(wanted, config);
   const StepLimits step = step_limits_for(config, limits, limits.max_sequences);
-  const size_t rope = step.rope_variants * limits.max_context * config.rope.rotary_dims + (config.logn_attention ? limits.max_context : 0);
   return Activations::bytes_for(config, {step.rows, step.logit_rows, device.activations}) + StepInput::bytes_for(step) +
-         SampleStep::bytes_for(step.logit_rows) + rope * sizeof(float);
+         SampleStep::bytes_for(step.logit_rows) + rope_bytes(config, limits, step);
 }
 
 }  // namespace quern
