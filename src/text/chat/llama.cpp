@@ -49,11 +49,12 @@ std::vector<PromptPiece> render_llama2(std::span<const ChatMessage> messages, co
   for (size_t i = first; i < messages.size(); ++i) {
     const ChatMessage& message = messages[i];
     const bool is_user = (i - first) % 2 == 0;
-    if (message.role != (is_user ? "user" : "assistant")) {
+    if ((message.role == "user") != is_user) {
       raise(invalid_input, "messages[{}]: role: chat format llama2 wants {} here, found {}", i, is_user ? "user" : "assistant",
             message.role);
     }
     if (!is_user) {
+      if (message.role == "system") continue;  // the template drops it
       out.format(" ").user(stripped(message.content)).format(" </s>");
       continue;
     }

@@ -32,10 +32,14 @@ constexpr Known kKnown[] = {
     {0x303c3b88faf11e8c, "chatml-qwen3-thinking"},  // Qwen3-Thinking-2507
     {0xf4514589486f4ca6, "zephyr"},                 // TinyLlama-Chat
     {0x5bcf3c404ac502cc, "llama2"},                 // Llama-2-Chat
+    {0xb549a574e471c744, "llama2"},                 // later: content | trim
 };
 
-// Edited copies of the templates with tools (for other Jinja engines, with other spacing): texts that only they have, and none of what
-// would render differently.
+// Copies of the templates with tools that were edited for other Jinja engines: all the texts and conditions that make the output, and none
+// of what would change it. ("\x1f" ends a token of the canonical text.)
+constexpr std::string_view kIsUser = "message\x1f.\x1frole\x1f=\x1f=\x1f'user'",
+                           kIsAssistant = "message\x1f.\x1frole\x1f=\x1f=\x1f'assistant'",
+                           kIsTool = "message\x1f.\x1frole\x1f=\x1f=\x1f'tool'";
 struct Markers {
   const char* format;
   std::initializer_list<std::string_view> all, none;
@@ -43,13 +47,15 @@ struct Markers {
 const Markers kMarkers[] = {
     {"chatml-qwen3",
      {"'<|im_start|>system\n'", "# Tools\n\nYou may call one or more functions to assist with the user query.", "last_query_index",
-      "'\n<tool_response>\n'", "reasoning_content", "enable_thinking", "'<think>\n\n</think>\n\n'", "'<tool_call>\n{\"name\": \"'"},
+      "'\n<tool_response>\n'", "reasoning_content", "enable_thinking", "'<think>\n\n</think>\n\n'", "'<tool_call>\n{\"name\": \"'",
+      "'<|im_start|>user'", kIsUser, kIsAssistant, kIsTool, "'<|im_start|>assistant\n'"},
      {"image", "video", "<function=", "strftime_now", "<|im_start|>assistant\n<think>\n", "preserve_thinking", "raise_exception",
       "'<tool_response>'\x1fin"}},
     {"chatml-qwen2.5",
      {"'<|im_start|>system\n'", "'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.'",
       "# Tools\n\nYou may call one or more functions to assist with the user query.", "'\n<tool_response>\n'",
-      "'\n<tool_call>\n{\"name\": \"'", "<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>"},
+      "'\n<tool_call>\n{\"name\": \"'", "<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>",
+      "'<|im_start|>user'", kIsUser, kIsAssistant, kIsTool, "'<|im_start|>assistant\n'"},
      {"image", "video", "<function=", "strftime_now", "<think>", "</think>", "enable_thinking", "raise_exception"}},
 };
 
