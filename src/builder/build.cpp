@@ -1,0 +1,176 @@
+#include "builder/build.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+#include "base/version.h"
+#include "builder/repack.h"
+#include "builder/source_model.h"
+#include "files/engine_file.h"
+
+namespace quern {
+namespace {
+
+constexpr size_t kPieceBytes = size_t{16} << 20;  // of a tensor, read and written at once
+
+// XXH3-64 of the config and of every byte that the engine file is made from: which checkpoint this was, wherever it lay.
+class SourceHash {
+ public:
+  explicit SourceHash(const Json& config) : state_(XXH3_createState()) {
+    if (!state_) throw std::bad_alloc();
+    XXH3_64bits_reset(state_.get());
+    add(std::as_bytes(std::span<const char>(config.dump(-1, ' ', false, Json::error_handler_t::replace))));
+  }
+  void add(std::span<const std::byte> bytes) { XXH3_64bits_update(state_.get(), bytes.data(), bytes.size()); }
+  std::string text() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_.get())); }
+
+ private:
+  struct Free {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  std::unique_ptr<XXH3_state_t, Free> state_;
+};
+
+// What the checkpoint says of itself, wherever it lies: its path is no part of an engine file.
+std::string source_text(const Checkpoint& checkpoint) {
+  if (checkpoint.kind() == Checkpoint::Kind::gguf) {
+    const std::optional<std::string> name = JsonFields(checkpoint.config(), escaped(checkpoint.path())).optional_text({"general.name"});
+    return name ? "GGUF: " + escaped(*name) : "GGUF";
+  }
+  return "Hugging Face checkpoint";
+}
+
+// Files that the output may not be: everything that is read.
+std::vector<std::string> input_paths(const Checkpoint& checkpoint) {
+  std::vector<std::string> paths = {checkpoint.path()};
+  for (const auto& file : checkpoint.files()) paths.push_back(file->path());
+  return paths;
+}
+
+// The part of a build that moves bytes: one tensor after the other, in pieces.
+class TensorStream {
+ public:
+  TensorStream(const SourceModel& model, const WeightLayout& layout, ThreadPool& pool, const BuildOptions& options)
+      : model_(model), layout_(layout), pool_(pool), options_(options), hash_(model.checkpoint.config()), buffer_(kPieceBytes) {
+    progress_.num_tensors = model.plans.size();
+    progress_.num_bytes = layout.bytes;
+  }
+
+  void write_all(EngineFileWriter& writer) {
+    for (size_t i = 0; i < model_.plans.size(); ++i) {
+      progress_.tensor = model_.plans[i].engine_name;
+      write(i, writer);
+      ++progress_.tensors_done;
+    }
+    progress_.tensor.clear();
+    report();
+  }
+
+  std::string source_hash() const { return hash_.text(); }
+
+ private:
+  const MappedFile& file_of(size_t i) const { return *model_.checkpoint.files()[model_.plans[i].source->file]; }
+
+  TensorRepacker repacker(size_t i) const {
+    const TensorPlan& plan = model_.plans[i];
+    return TensorRepacker(plan, model_.config, layout_.formats[i], escaped(file_of(i).path()));
+  }
+
+  void write(size_t i, EngineFileWriter& writer) {
+    const TensorRepacker tensor = repacker(i);
+    const SourceTensor& source = *model_.plans[i].source;
+    const MappedFile& file = file_of(i);
+    const size_t granularity = tensor.row_granularity();
+    const size_t widest = std::max<size_t>(tensor.row_bytes(), tensor.source_range(0, 1).bytes);
+    const size_t piece_rows = std::max<size_t>(1, kPieceBytes / widest / granularity) * granularity;
+    for (size_t begin = 0; begin < tensor.num_rows(); begin += piece_rows) {
+      const size_t count = std::min(piece_rows, tensor.num_rows() - begin);
+      report();
+      if (buffer_.size() < count * tensor.row_bytes()) buffer_.resize(count * tensor.row_bytes());
+      const TensorRepacker::SourceRange range = tensor.source_range(begin, count);
+      file.will_need(source.offset + range.offset, 2 * range.bytes);  // this piece and the next
+      writer.write(tensor.make_rows(begin, count, buffer_, pool_));
+      hash_.add({source.tensor.data + range.offset, range.bytes});
+      file.release(source.offset + range.offset, range.bytes);
+      progress_.bytes_done += count * tensor.row_bytes();
+    }
+  }
+
+  void report() const {
+    if (options_.progress) options_.progress(progress_);
+  }
+
+  const SourceModel& model_;
+  const WeightLayout& layout_;
+  ThreadPool& pool_;
+  const BuildOptions& options_;
+  SourceHash hash_;
+  std::vector<std::byte> buffer_;
+  BuildProgress progress_;
+};
+
+EngineMetadata describe(const SourceModel& model, const WeightPolicy& policy, const WeightLayout& layout) {
+  EngineMetadata metadata;
+  metadata.model = model.config.to_json();
+  metadata.generation = model.prompting.generation;
+  metadata.chat = model.prompting.chat;
+  metadata.build = Json{{"quern", kVersion},
+                        {"source", source_text(model.checkpoint)},
+                        {"dtype", weight_dtype_name(policy.dtype())},
+                        {"group_size", policy.group_size()},
+                        {"policy", layout.record}};
+  return metadata;
+}
+
+// A name that is not an engine's may be some other file that was named by mistake.
+void refuse_foreign_output(const std::string& path) {
+  std::error_code error;
+  if (!path.ends_with(".quern") && std::filesystem::exists(path, error)) {
+    raise(usage, "--output: {}: exists and is not named *.quern: it is not replaced", escaped(path));
+  }
+}
+
+}  // namespace
+
+BuildResult build_engine(const BuildOptions& options) {
+  const double start = monotonic_seconds();
+  const WeightPolicy policy(parse_weight_dtype(options.dtype), options.group_size);
+  refuse_foreign_output(options.output);
+  const SourceModel model = read_source_model(options.source, {.gguf_qwen1_long_context = options.gguf_qwen1_long_context});
+  const WeightLayout layout = lay_out(model, policy);
+  EngineMetadata metadata = describe(model, policy, layout);
+  const std::vector<std::byte> tokenizer = model.tokenizer.packed();
+
+  std::vector<EngineTensorInfo> file_layout = engine_layout(model, layout);
+  file_layout.insert(file_layout.begin(), {.name = "tokenizer", .shape = Shape{tokenizer.size()}, .is_raw = true});
+  EngineFileWriter writer(options.output, std::move(file_layout), input_paths(model.checkpoint));
+  writer.write(tokenizer);
+  ThreadPool pool(options.num_threads);
+  TensorStream stream(model, layout, pool, options);
+  stream.write_all(writer);
+  metadata.build["source_xxh3"] = stream.source_hash();
+  writer.finish(metadata);
+
+  BuildResult result;
+  result.file_bytes = MappedFile(options.output).size();
+  result.weight_bytes = layout.bytes;
+  result.source_bytes = model.source_bytes();
+  result.num_weights = model.num_parameters();
+  result.bits_per_weight = 8.0 * static_cast<double>(result.weight_bytes) / static_cast<double>(result.num_weights);
+  result.policy = layout.record;
+  result.notes = model.prompting.notes;
+  result.seconds = monotonic_seconds() - start;
+  return result;
+}
+
+}  // namespace quern

@@ -1,0 +1,96 @@
+#include "builder/model_info.h"
+
+#include <string>
+
+#include "base/error.h"
+#include "formats/list.h"
+#include "text/tokenizer.h"
+
+namespace quern {
+namespace {
+
+// Sums over the weights of a file.
+struct WeightTotals {
+  uint64_t parameters = 0, bytes = 0;
+  Json formats = Json::object();
+
+  void add(const Shape& shape, Format format, uint64_t tensor_bytes) {
+    parameters += static_cast<uint64_t>(shape.rows()) * shape.columns();
+    bytes += tensor_bytes;
+    Json& entry = formats[format_name(format)];
+    entry["tensors"] = entry.value("tensors", uint64_t{0}) + 1;
+    entry["bytes"] = entry.value("bytes", uint64_t{0}) + tensor_bytes;
+  }
+  void write(Json& out) const {
+    out["num_parameters"] = parameters;
+    out["weight_bytes"] = bytes;
+    out["bits_per_weight"] = parameters == 0 ? 0.0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters);
+    out["formats"] = formats;
+  }
+};
+
+Json shape_json(const Shape& shape) {
+  Json out = Json::array();
+  for (size_t i = 0; i < shape.rank(); ++i) out.push_back(shape[i]);
+  return out;
+}
+
+Json tokenizer_info(const Tokenizer& tokenizer) {
+  return Json{{"origin", tokenizer.data().origin}, {"num_tokens", tokenizer.num_tokens()}};
+}
+
+}  // namespace
+
+Json engine_info(const EngineFile& file, bool with_tensors) {
+  const EngineMetadata& metadata = file.metadata();
+  Json out = {
+      {"path", file.path()},        {"kind", "engine"},      {"file_bytes", file.file().size()},  {"format_version", kEngineFormatVersion},
+      {"model", metadata.model},    {"chat", metadata.chat}, {"generation", metadata.generation}, {"build", metadata.build},
+      {"receipt", metadata.receipt}};
+  out["family"] = ModelConfig::from_json(metadata.model, escaped(file.path())).family;
+  out["tokenizer"] = tokenizer_info(Tokenizer::unpack(file.tokenizer_bytes(), escaped(file.path())));
+  WeightTotals totals;
+  Json tensors = Json::array();
+  for (const EngineTensorInfo& tensor : file.tensors()) {
+    if (!tensor.is_raw) totals.add(tensor.shape, tensor.format, tensor.bytes);
+    tensors.push_back({{"name", tensor.name},
+                       {"format", tensor.is_raw ? "bytes" : format_name(tensor.format)},
+                       {"shape", shape_json(tensor.shape)},
+                       {"offset", tensor.offset},
+                       {"bytes", tensor.bytes},
+                       {"xxh3", fmt::format("{:016x}", tensor.xxh3)}});
+  }
+  totals.write(out);
+  if (with_tensors) out["tensors"] = std::move(tensors);
+  return out;
+}
+
+Json source_info(const SourceModel& model, bool with_tensors) {
+  Json out = {
+      {"path", model.checkpoint.path()},          {"kind", model.checkpoint.kind() == Checkpoint::Kind::gguf ? "gguf" : "hugging_face"},
+      {"file_bytes", model.source_bytes()},       {"family", model.family->name},
+      {"model", model.config.to_json()},          {"chat", model.prompting.chat},
+      {"generation", model.prompting.generation}, {"notes", model.prompting.notes}};
+  out["tokenizer"] = tokenizer_info(model.tokenizer);
+  WeightTotals totals;
+  Json tensors = Json::array();
+  for (const TensorPlan& plan : model.plans) {
+    const Tensor& source = plan.source->tensor;
+    const uint64_t bytes = static_cast<uint64_t>(plan.shape.rows()) * plan.shape.columns() / source.columns() * source.row_bytes();
+    totals.add(plan.shape, source.format, bytes);
+    tensors.push_back({{"name", plan.engine_name},
+                       {"source", plan.source->name},
+                       {"source_format", format_name(source.format)},
+                       {"shape", shape_json(plan.shape)},
+                       {"bytes", bytes}});
+  }
+  totals.write(out);
+  for (const WeightDtype dtype :
+       {WeightDtype::automatic, WeightDtype::f32, WeightDtype::f16, WeightDtype::bf16, WeightDtype::int8, WeightDtype::int4}) {
+    out["engine_bytes"][weight_dtype_name(dtype)] = lay_out(model, WeightPolicy(dtype, 0)).bytes;
+  }
+  if (with_tensors) out["tensors"] = std::move(tensors);
+  return out;
+}
+
+}  // namespace quern

@@ -1,0 +1,42 @@
+// A checkpoint, understood: family, config, where every engine tensor comes from, tokenizer, chat format and defaults. What build writes,
+// info shows and plan adds up. Owns the checkpoint's mappings; any thread may read it.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "builder/prompting.h"
+#include "builder/weight_policy.h"
+#include "files/checkpoint.h"
+#include "files/engine_file.h"
+#include "models/family.h"
+#include "text/tokenizer.h"
+
+namespace quern {
+
+struct SourceModel {
+  Checkpoint checkpoint;
+  const ModelFamily* family;
+  ModelConfig config;
+  std::vector<TensorPlan> plans;  // every tensor of the engine file but the tokenizer, in file order; points into `checkpoint`
+  Tokenizer tokenizer;
+  Prompting prompting;
+
+  uint64_t num_parameters() const;
+  uint64_t source_bytes() const;  // of all its files
+};
+
+// Opens and checks everything but the weights' values. Throws invalid_input, incompatible or resource naming file, field or tensor.
+SourceModel read_source_model(const std::string& path, const ConfigOptions& options = {});
+
+// What a policy makes of a model.
+struct WeightLayout {
+  std::vector<Format> formats;  // one a plan
+  uint64_t bytes = 0;
+  Json record;  // metadata.build.policy: the rule, what each kind of tensor became, and the exceptions
+};
+WeightLayout lay_out(const SourceModel& model, const WeightPolicy& policy);
+// The weights of the engine file to be, in file order: names, formats, shapes, bytes.
+std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout);
+
+}  // namespace quern
