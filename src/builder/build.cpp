@@ -1,11 +1,7 @@
 #include "builder/build.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <filesystem>
-#include <memory>
-#include <new>
 #include <optional>
 #include <span>
 
@@ -17,29 +13,12 @@
 #include "builder/repack.h"
 #include "builder/source_model.h"
 #include "files/engine_file.h"
+#include "files/xxh3.h"
 
 namespace quern {
 namespace {
 
 constexpr size_t kPieceBytes = size_t{16} << 20;  // of a tensor, read and written at once
-
-// XXH3-64 of the config and of every byte that the engine file is made from: which checkpoint this was, wherever it lay.
-class SourceHash {
- public:
-  explicit SourceHash(const Json& config) : state_(XXH3_createState()) {
-    if (!state_) throw std::bad_alloc();
-    XXH3_64bits_reset(state_.get());
-    add(std::as_bytes(std::span<const char>(config.dump(-1, ' ', false, Json::error_handler_t::replace))));
-  }
-  void add(std::span<const std::byte> bytes) { XXH3_64bits_update(state_.get(), bytes.data(), bytes.size()); }
-  std::string text() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_.get())); }
-
- private:
-  struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  std::unique_ptr<XXH3_state_t, Free> state_;
-};
 
 // What the checkpoint says of itself, wherever it lies: its path is no part of an engine file.
 std::string source_text(const Checkpoint& checkpoint) {
@@ -61,7 +40,9 @@ std::vector<std::string> input_paths(const Checkpoint& checkpoint) {
 class TensorStream {
  public:
   TensorStream(const SourceModel& model, const WeightLayout& layout, ThreadPool& pool, const BuildOptions& options)
-      : model_(model), layout_(layout), pool_(pool), options_(options), hash_(model.checkpoint.config()), buffer_(kPieceBytes) {
+      : model_(model), layout_(layout), pool_(pool), options_(options), buffer_(kPieceBytes) {
+    const std::string config = model.checkpoint.config().dump(-1, ' ', false, Json::error_handler_t::replace);
+    hash_.update(config.data(), config.size());
     progress_.num_tensors = model.plans.size();
     progress_.num_bytes = layout.bytes;
   }
@@ -76,7 +57,8 @@ class TensorStream {
     report();
   }
 
-  std::string source_hash() const { return hash_.text(); }
+  // Of the config and of every byte that the engine file is made from: which checkpoint this was, wherever it lay.
+  std::string source_xxh3() const { return fmt::format("{:016x}", hash_.digest()); }
 
  private:
   const MappedFile& file_of(size_t i) const { return *model_.checkpoint.files()[model_.plans[i].source->file]; }
@@ -98,10 +80,11 @@ class TensorStream {
       report();
       if (buffer_.size() < count * tensor.row_bytes()) buffer_.resize(count * tensor.row_bytes());
       const TensorRepacker::SourceRange range = tensor.source_range(begin, count);
-      file.will_need(source.offset + range.offset, 2 * range.bytes);  // this piece and the next
+      const uint64_t offset = source.offset + range.offset;
+      file.will_need(offset, std::min(2 * range.bytes, file.size() - offset));  // this piece and the next
       writer.write(tensor.make_rows(begin, count, buffer_, pool_));
-      hash_.add({source.tensor.data + range.offset, range.bytes});
-      file.release(source.offset + range.offset, range.bytes);
+      hash_.update(source.tensor.data + range.offset, range.bytes);
+      file.release(offset, range.bytes);
       progress_.bytes_done += count * tensor.row_bytes();
     }
   }
@@ -114,7 +97,7 @@ class TensorStream {
   const WeightLayout& layout_;
   ThreadPool& pool_;
   const BuildOptions& options_;
-  SourceHash hash_;
+  Xxh3 hash_;
   std::vector<std::byte> buffer_;
   BuildProgress progress_;
 };
@@ -158,7 +141,7 @@ BuildResult build_engine(const BuildOptions& options) {
   ThreadPool pool(options.num_threads);
   TensorStream stream(model, layout, pool, options);
   stream.write_all(writer);
-  metadata.build["source_xxh3"] = stream.source_hash();
+  metadata.build["source_xxh3"] = stream.source_xxh3();
   writer.finish(metadata);
 
   BuildResult result;

@@ -4,7 +4,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,6 +18,7 @@
 #include "base/version.h"
 #include "builder/weight_policy.h"
 #include "files/engine_file.h"
+#include "files/xxh3.h"
 
 namespace quern {
 namespace {
@@ -78,8 +78,7 @@ std::string cache_key(const fs::path& source, const std::string& dtype, size_t g
   std::ranges::sort(lines);
   std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n", kEngineFormatVersion, kVersion, dtype, group_size, source.string());
   for (const std::string& line : lines) text += line + '\n';
-  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return fmt::format("{:016x}", xxh3_of(text));
 }
 
 // The parts of a split GGUF lie beside the first one, so that their folder is what identifies them.
