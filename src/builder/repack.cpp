@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "builder/int4_scale.h"
 #include "formats/list.h"
 
 namespace quern {
@@ -94,10 +95,13 @@ bool TensorRepacker::make_row(size_t row, std::byte* out, std::span<float> value
   load(row, values);
   const uint32_t largest = largest_magnitude_bits(values);
   if (largest >= kInfinity) return false;
-  to_->pack(values.data(), columns_, out);
+  pack_row(*to_, values.data(), columns_, out);
   if (largest < kSmallestSuspect) return true;
+  // Far outside the range of a format its largest value has become an infinity, or is cut off by more than rounding can explain.
   to_->unpack(out, columns_, values.data());
-  return are_finite(values);
+  const uint32_t stored = largest_magnitude_bits(values);
+  const double tolerance = 4 * to_->rounding_error;
+  return stored < kInfinity && std::bit_cast<float>(stored) >= (1 - tolerance) * std::bit_cast<float>(largest);
 }
 
 std::span<const std::byte> TensorRepacker::make_rows(size_t begin, size_t count, std::span<std::byte> buffer, ThreadPool& pool) const {

@@ -23,7 +23,7 @@ constexpr DtypeName kDtypeNames[] = {
 
 // Largest first: a tensor whose columns the wanted group does not divide gets the next smaller one that does.
 constexpr size_t kGroupSizes[] = {128, 64, 32};
-constexpr size_t kDefaultInt4Group = 64;
+constexpr size_t kDefaultInt4Group = 32;
 
 bool is_block_format(Format format) { return format_info(format).block_values > 1; }
 
