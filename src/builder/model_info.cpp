@@ -1,6 +1,8 @@
 #include "builder/model_info.h"
 
+#include <map>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "formats/list.h"
@@ -12,20 +14,24 @@ namespace {
 // Sums over the weights of a file.
 struct WeightTotals {
   uint64_t parameters = 0, bytes = 0;
-  Json formats = Json::object();
+  struct FormatTotal {
+    uint64_t tensors = 0, bytes = 0;
+  };
+  std::map<std::string, FormatTotal> formats;
 
   void add(const Shape& shape, Format format, uint64_t tensor_bytes) {
     parameters += static_cast<uint64_t>(shape.rows()) * shape.columns();
     bytes += tensor_bytes;
-    Json& entry = formats[format_name(format)];
-    entry["tensors"] = entry.value("tensors", uint64_t{0}) + 1;
-    entry["bytes"] = entry.value("bytes", uint64_t{0}) + tensor_bytes;
+    FormatTotal& total = formats[format_name(format)];
+    ++total.tensors;
+    total.bytes += tensor_bytes;
   }
   void write(Json& out) const {
     out["num_parameters"] = parameters;
     out["weight_bytes"] = bytes;
     out["bits_per_weight"] = parameters == 0 ? 0.0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters);
-    out["formats"] = formats;
+    out["formats"] = Json::object();
+    for (const auto& [name, total] : formats) out["formats"][name] = {{"tensors", total.tensors}, {"bytes", total.bytes}};
   }
 };
 
