@@ -4,12 +4,18 @@
 
 namespace quern {
 
+extern const Verb kBuildVerb;
+extern const Verb kInfoVerb;
+extern const Verb kVerifyVerb;
 extern const Verb kDocsVerb;
 
 namespace {
 
 // In the order of `quern --help`.
 constexpr const Verb* kVerbs[] = {
+    &kBuildVerb,
+    &kInfoVerb,
+    &kVerifyVerb,
     &kDocsVerb,
 };
 

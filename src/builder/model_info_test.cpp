@@ -1,0 +1,51 @@
+// What info says of a checkpoint and of its engine file: the same model, and figures that add up.
+#include "builder/model_info.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "builder/build.h"
+#include "builder/tiny_checkpoint.h"
+
+namespace quern {
+namespace {
+
+// hidden 64, intermediate 96, 2 layers, 272 rows of vocabulary: embedding, head; per layer q, out, k, v, gate, up, down; vectors.
+constexpr uint64_t kMatrixWeights = 2 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 96 * 64), kTables = 2 * 272 * 64;
+constexpr uint64_t kVectorWeights = 2 * (64 * 2 + 64 + 32 * 2) + 64;  // qwen2: norms, and biases of q, k, v
+
+TEST(ModelInfo, CheckpointAndEngineAgree) {
+  const tiny::Folder folder;
+  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  checkpoint.dtype = "BF16";
+  checkpoint.write(folder / "m");
+  build_engine({.source = folder / "m", .output = folder / "e.quern", .dtype = "int8"});
+  const Json source = source_info(read_source_model(folder / "m"), true);
+  const Json engine = engine_info(*EngineFile::open(folder / "e.quern"), true);
+  for (const char* key : {"family", "model", "chat", "generation", "num_parameters", "tokenizer"})
+    EXPECT_EQ(source.at(key), engine.at(key)) << key;
+  EXPECT_EQ(source.at("num_parameters"), kMatrixWeights + kTables + kVectorWeights);
+  EXPECT_EQ(source.at("kind"), "hugging_face");
+  EXPECT_EQ(source.at("formats").at("bf16").at("bytes"), 2 * source.at("num_parameters").get<uint64_t>());
+  EXPECT_EQ(source.at("engine_bytes").at("int8"), engine.at("weight_bytes"));
+  EXPECT_EQ(source.at("engine_bytes").at("auto"), 2 * (kMatrixWeights + kTables) + 4 * kVectorWeights);
+  EXPECT_EQ(engine.at("kind"), "engine");
+  EXPECT_EQ(engine.at("formats").at("i8").at("tensors"), 14);
+  EXPECT_EQ(engine.at("formats").at("bf16").at("bytes"), 2 * kTables);
+  EXPECT_EQ(engine.at("file_bytes"), std::filesystem::file_size(folder / "e.quern"));
+  EXPECT_EQ(engine.at("tensors").size(), source.at("tensors").size() + 1);  // and the tokenizer
+  EXPECT_EQ(engine.at("build").at("dtype"), "int8");
+}
+
+TEST(ModelInfo, TensorsOnlyWhenAskedFor) {
+  const tiny::Folder folder;
+  tiny::write_gguf(tiny::make("llama"), folder / "m.gguf", "Q8_0");
+  const Json info = source_info(read_source_model(folder / "m.gguf"), false);
+  EXPECT_FALSE(info.contains("tensors"));
+  EXPECT_EQ(info.at("kind"), "gguf");
+  EXPECT_TRUE(info.at("formats").contains("i8g32"));
+}
+
+}  // namespace
+}  // namespace quern
