@@ -5,6 +5,7 @@
 #include <set>
 
 #include "models/test_models.h"
+#include "text/chat_format.h"
 
 namespace quern {
 namespace {
@@ -197,6 +198,40 @@ TEST(TensorPlan, DisagreementsAreRefusedByName) {
       EXPECT_EQ(error.code(), c.code) << error.message();
       for (const char* name : c.named) EXPECT_NE(error.message().find(name), std::string::npos) << name << " in: " << error.message();
     }
+  }
+}
+
+// Templates that are not recognised fall back to a format that exists; without one the model is a text model.
+TEST(ChatFormats, DefaultsOfFamilies) {
+  const struct {
+    const char* model;
+    const char* jinja;
+    const char* generation;
+    const char* format;
+  } cases[] = {
+      {"qwen1-ntk", nullptr, R"({"chat_format": "chatml"})", "chatml-qwen1"},
+      {"qwen1-ntk", nullptr, R"({"chat_format": "raw"})", nullptr},
+      {"qwen2-gqa", nullptr, nullptr, nullptr},
+      {"qwen2-gqa", "<|im_start|> You are Qwen, made by", nullptr, "chatml-qwen2.5"},
+      {"qwen2-gqa", "<|im_start|> You are a helpful assistant", nullptr, "chatml-qwen2"},
+      {"qwen2-gqa", "<|im_start|>", nullptr, "chatml"},
+      {"qwen2-gqa", "<User>", nullptr, nullptr},
+      {"qwen3-wide-heads", "<|im_start|>", nullptr, "chatml-qwen3"},
+      {"llama-untied", "<|im_start|> named SmolLM", nullptr, "chatml-smollm2"},
+      {"llama-untied", "<|user|>", nullptr, "zephyr"},
+      {"llama-untied", "[INST]", nullptr, "llama2"},
+      {"llama-untied", "<|start_header_id|>", nullptr, nullptr},
+  };
+  for (const auto& c : cases) {
+    const TempFolder folder;
+    for (const char* file : {"config.json", "model.safetensors"}) std::filesystem::copy(golden(c.model) + "/" + file, folder / file);
+    if (c.jinja != nullptr) std::ofstream(folder / "chat_template.jinja") << c.jinja;
+    if (c.generation != nullptr) std::ofstream(folder / "generation_config.json") << c.generation;
+    const Checkpoint checkpoint = Checkpoint::open(folder / "");
+    const char* found = family_of(checkpoint).default_chat_format(checkpoint);
+    EXPECT_STREQ(found, c.format) << c.model << ' ' << (c.jinja == nullptr ? "" : c.jinja);
+    if (found == nullptr) continue;
+    EXPECT_STREQ(chat_format(found).name, found);
   }
 }
 

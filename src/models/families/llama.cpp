@@ -44,8 +44,10 @@ ModelConfig read_gguf_config(const JsonFields& metadata, const ConfigOptions&) {
 const char* default_chat_format(const Checkpoint& checkpoint) {
   const std::optional<std::string> text = chat_template_text(checkpoint);
   if (!text) return nullptr;
-  if (text->find("<|im_start|>") != text->npos) return "chatml-smollm2";
-  return text->find("[INST]") != text->npos ? "llama2" : nullptr;
+  const auto has = [&](const char* part) { return text->find(part) != text->npos; };
+  if (has("<|im_start|>")) return has("SmolLM") ? "chatml-smollm2" : "chatml";
+  if (has("<|user|>")) return "zephyr";
+  return has("[INST]") ? "llama2" : nullptr;
 }
 
 }  // namespace

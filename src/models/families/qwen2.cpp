@@ -48,8 +48,10 @@ ModelConfig read_gguf_config(const JsonFields& metadata, const ConfigOptions&) {
 
 const char* default_chat_format(const Checkpoint& checkpoint) {
   const std::optional<std::string> text = chat_template_text(checkpoint);
-  if (!text || text->find("<|im_start|>") == text->npos) return nullptr;
-  return text->find("You are Qwen") == text->npos ? "chatml-qwen2" : "chatml-qwen2.5";
+  const auto has = [&](const char* part) { return text->find(part) != text->npos; };
+  if (!text || !has("<|im_start|>")) return nullptr;
+  if (has("You are Qwen")) return "chatml-qwen2.5";
+  return has("You are a helpful assistant") ? "chatml-qwen2" : "chatml";
 }
 
 }  // namespace
