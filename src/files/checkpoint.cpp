@@ -42,7 +42,7 @@ Checkpoint Checkpoint::open(const std::string& path) {
   if (magic == "GGUF" || magic == "FUGG") return GgufReader(path).read();
   if (path.ends_with(".safetensors"))
     raise(invalid_input, "{}: want the folder that holds it and config.json, found the file itself", where);
-  raise(invalid_input, "{}: magic at byte 0: want GGUF (or a Hugging Face folder), found {}", where, escaped(magic));
+  raise(invalid_input, "{}: magic at offset 0: want GGUF (or a Hugging Face folder), found {}", where, escaped(magic));
 }
 
 }  // namespace quern

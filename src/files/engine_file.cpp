@@ -79,10 +79,10 @@ void EngineFile::verify(size_t num_threads) const {
     const std::lock_guard lock(mutex);
     if (i > first_bad) return;
     first_bad = i;
-    problem =
-        found == tensor.xxh3
-            ? fmt::format("padding before {}: want zeros at bytes {} to {}", escaped(tensor.name), pad_begin, tensor.offset)
-            : fmt::format("{} at byte {}: checksum: want {:016x}, found {:016x}", escaped(tensor.name), tensor.offset, tensor.xxh3, found);
+    problem = found == tensor.xxh3
+                  ? fmt::format("padding before {}: want zeros at bytes {} to {}", escaped(tensor.name), pad_begin, tensor.offset)
+                  : fmt::format("{} at offset {}: checksum: want {:016x}, found {:016x}", escaped(tensor.name), tensor.offset, tensor.xxh3,
+                                found);
   };
   ThreadPool pool(num_threads);
   pool.parallel_for(tensors_.size(), 1, [&](size_t begin, size_t end) {

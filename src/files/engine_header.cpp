@@ -183,9 +183,9 @@ void check_start(const MappedFile& file, const std::string& where) {
   uint64_t length;
   std::memcpy(&length, file.bytes().data(), sizeof(length));
   if (length == 0 && has_start)
-    raise(invalid_input, "{}: header length at byte 0: found 0: the file was never finished; build it again", where);
+    raise(invalid_input, "{}: header length at offset 0: found 0: the file was never finished; build it again", where);
   if (length > file.size() - 8 || length > kMaxEngineHeaderBytes) {
-    raise(invalid_input, "{}: header length at byte 0: want at most {} (the file has {} bytes, the limit is {}), found {}", where,
+    raise(invalid_input, "{}: header length at offset 0: want at most {} (the file has {} bytes, the limit is {}), found {}", where,
           std::min(file.size() - 8, kMaxEngineHeaderBytes), file.size(), kMaxEngineHeaderBytes, length);
   }
   const std::string_view header = text.substr(0, length);

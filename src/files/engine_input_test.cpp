@@ -76,7 +76,7 @@ const Case kCases[] = {
     {"E01_HeaderChecksum", [](std::string engine) { return engine.replace(kChecksumAt, 1, engine[kChecksumAt] == 'a' ? "b" : "a"); },
      invalid_input, "header checksum"},
     {"E01_TensorChecksum", [](std::string engine) { return engine.replace(engine.size() - 1, 1, "?"); }, invalid_input,
-     "tokenizer at byte"},
+     "tokenizer at offset"},
     {"E01_PaddingNotZero", [](std::string engine) { return engine.replace(engine.size() - 12, 1, "?"); }, invalid_input,
      "padding before tokenizer"},
     {"E02_Gguf", instead(sample::Gguf().bytes()), incompatible, "want an engine file of format version 1, found a GGUF file"},

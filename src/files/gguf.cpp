@@ -58,7 +58,8 @@ void GgufReader::read_split() {
   const Folder folder(slash == path_.npos ? "." : path_.substr(0, slash));
   const std::string name = slash == path_.npos ? path_ : path_.substr(slash + 1), suffix = split_suffix(number, *count);
   if (!name.ends_with(suffix)) {
-    raise(invalid_input, "{}: part {} of {} of a split GGUF: want a name that ends in {}", where, number + 1, *count, suffix);
+    raise(invalid_input, "{}: part {} of {} of a split GGUF: want a name that ends in {} and part {} beside it", where, number + 1, *count,
+          suffix, number == 0 ? 2 : 1);
   }
   const std::string prefix = name.substr(0, name.size() - suffix.size());
   if (number != 0)
@@ -161,10 +162,12 @@ void GgufReader::collect() {
       source.bytes = file.bytes().subspan(tensor.begin, tensor.bytes);
       source.file = i;
       source.offset = tensor.begin;
-      // The mapping is read-only: a Tensor has no const form, and nothing writes to a checkpoint's.
-      source.tensor = {.data = const_cast<std::byte*>(source.bytes.data()),
-                       .shape = Shape(std::span<const size_t>(source.dims)),
-                       .format = *tensor.type->format};
+      if (tensor.type->format) {
+        // The mapping is read-only: a Tensor has no const form, and nothing writes to a checkpoint's.
+        source.tensor = {.data = const_cast<std::byte*>(source.bytes.data()),
+                         .shape = Shape(std::span<const size_t>(source.dims)),
+                         .format = *tensor.type->format};
+      }
       const auto [at, is_new] = checkpoint_.tensors_.emplace(source.name, std::move(source));
       if (!is_new) {
         raise(invalid_input, "{}: tensor {} is also in {}", escaped(file.path()), escaped(tensor.name),

@@ -19,7 +19,7 @@ class GgufCursor {
   uint64_t remaining() const { return text_.size() - at_; }
   const std::string& where() const { return where_; }
 
-  // A little-endian number or `count` bytes; throws invalid_input "<file>: <what> at byte N: truncated: ...".
+  // A little-endian number or `count` bytes; throws invalid_input "<file>: <what> at offset N: truncated: ...".
   template <class T>
   T take(std::string_view what) {
     T value;
@@ -28,7 +28,7 @@ class GgufCursor {
   }
   std::string_view take_bytes(uint64_t count, std::string_view what) {
     if (count > remaining()) {
-      raise(invalid_input, "{}: {} at byte {}: truncated: want {} bytes, {} are left{}", where_, what, at_, count, remaining(),
+      raise(invalid_input, "{}: {} at offset {}: truncated: want {} bytes, {} are left{}", where_, what, at_, count, remaining(),
             is_cut_ ? " of the metadata's limit" : "");
     }
     const std::string_view bytes = text_.substr(at_, count);
@@ -45,7 +45,7 @@ class GgufCursor {
     const uint64_t at = at_;
     const auto count = take<uint64_t>(what);
     if (count > remaining() / min_bytes || count > max_count) {
-      raise(invalid_input, "{}: {} at byte {}: want at most {} ({} bytes are left), found {}", where_, what, at,
+      raise(invalid_input, "{}: {} at offset {}: want at most {} ({} bytes are left), found {}", where_, what, at,
             std::min(remaining() / min_bytes, max_count), remaining(), count);
     }
     return count;

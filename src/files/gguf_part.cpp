@@ -44,7 +44,7 @@ class PartParser {
     const std::string_view magic = in_.take_bytes(4, "magic of the header");
     if (magic == "FUGG")
       raise(incompatible, "{}: big-endian GGUF; want a little-endian file of version {} or {}", where_, kOldestVersion, kNewestVersion);
-    if (magic != "GGUF") raise(invalid_input, "{}: magic at byte 0: want GGUF, found {}", where_, escaped(magic));
+    if (magic != "GGUF") raise(invalid_input, "{}: magic at offset 0: want GGUF, found {}", where_, escaped(magic));
     const auto version = in_.take<uint32_t>("version in the header");
     const uint32_t swapped = __builtin_bswap32(version);
     if (version > 0xffff && swapped <= 0xffff) {
@@ -61,13 +61,13 @@ class PartParser {
     const uint64_t at = in_.offset();
     const std::string_view key = in_.take_string(what);
     if (key.empty() || key.size() > kMaxTensorNameBytes) {
-      raise(invalid_input, "{}: {} at byte {}: want 1 to {} bytes, found {}: {}", where_, what, at, kMaxTensorNameBytes, key.size(),
+      raise(invalid_input, "{}: {} at offset {}: want 1 to {} bytes, found {}: {}", where_, what, at, kMaxTensorNameBytes, key.size(),
             escaped(key, 80));
     }
     check_text(key, what);
     for (const char c : key) {
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-        raise(invalid_input, "{}: {} at byte {}: holds a control character: {}", where_, what, at, escaped(key, 80));
+        raise(invalid_input, "{}: {} at offset {}: holds a control character: {}", where_, what, at, escaped(key, 80));
     }
     const std::string name(key);
     if (part_.metadata.contains(name) || part_.arrays.contains(key))
@@ -85,7 +85,7 @@ class PartParser {
     const uint64_t at = in_.offset();
     const auto type = in_.take<uint32_t>(escaped(key, 80));
     if (type >= kNumGgufValueTypes) {
-      raise(invalid_input, "{}: {}: value type at byte {}: want 0 to {}, found {}", where_, escaped(key, 80), at, kNumGgufValueTypes - 1,
+      raise(invalid_input, "{}: {}: value type at offset {}: want 0 to {}, found {}", where_, escaped(key, 80), at, kNumGgufValueTypes - 1,
             type);
     }
     return static_cast<GgufValueType>(type);
@@ -166,7 +166,7 @@ class PartParser {
     const uint64_t at = in_.offset();
     tensor.name = in_.take_string(what + " name");
     if (tensor.name.empty() || tensor.name.size() > kMaxTensorNameLength) {
-      raise(invalid_input, "{}: {} at byte {}: name: want 1 to {} bytes, found {}: {}", where_, what, at, kMaxTensorNameLength,
+      raise(invalid_input, "{}: {} at offset {}: name: want 1 to {} bytes, found {}: {}", where_, what, at, kMaxTensorNameLength,
             tensor.name.size(), escaped(tensor.name, 80));
     }
     const std::string shown = escaped(tensor.name);
@@ -183,16 +183,17 @@ class PartParser {
     }
     const auto type = in_.take<uint32_t>(shown);
     tensor.type = find_gguf_tensor_type(type);
-    if (tensor.type == nullptr || !tensor.type->format) {
+    if (tensor.type == nullptr || (!tensor.type->format && tensor.type->value_bytes == 0)) {
       raise(incompatible, "{}: {}: type {} ({}) is not supported; want one of {}", where_, shown, type,
             tensor.type == nullptr ? "unknown" : tensor.type->name, supported_gguf_tensor_types());
     }
-    const FormatInfo& format = format_info(*tensor.type->format);
-    if (tensor.dims[0] % format.block_values != 0) {
+    const uint64_t block_values = tensor.type->format ? format_info(*tensor.type->format).block_values : 1;
+    const uint64_t block_bytes = tensor.type->format ? format_info(*tensor.type->format).block_bytes : tensor.type->value_bytes;
+    if (tensor.dims[0] % block_values != 0) {
       raise(invalid_input, "{}: {}: dimension 0: want a multiple of the block of {} ({} values), found {}", where_, shown,
-            tensor.type->name, format.block_values, tensor.dims[0]);
+            tensor.type->name, block_values, tensor.dims[0]);
     }
-    Checked values = 1, bytes = Checked(tensor.dims[0] / format.block_values) * format.block_bytes;
+    Checked values = 1, bytes = Checked(tensor.dims[0] / block_values) * block_bytes;
     for (uint32_t i = 0; i < tensor.rank; ++i) values = values * tensor.dims[i];
     for (uint32_t i = 1; i < tensor.rank; ++i) bytes = bytes * tensor.dims[i];
     values.or_throw("{}: {}: number of values", where_, shown);
@@ -205,8 +206,9 @@ class PartParser {
     if (part_.tensors.empty()) return;
     const uint64_t data = Checked(in_.offset()).align_up(alignment_).or_throw("{}: start of the data", where_);
     if (data > file_.size())
-      raise(invalid_input, "{}: data: truncated: want it to start at byte {}, the file has {} bytes", where_, data, file_.size());
+      raise(invalid_input, "{}: data: truncated: want it to start at offset {}, the file has {} bytes", where_, data, file_.size());
     const uint64_t data_bytes = file_.size() - data;
+    uint64_t last_end = 0;  // padding included
     for (GgufTensor& tensor : part_.tensors) {
       const auto refuse = [&](const std::string& why) {
         raise(invalid_input, "{}: {}: offset {}: {}", where_, escaped(tensor.name), tensor.begin, why);
@@ -217,9 +219,15 @@ class PartParser {
       if (padded_end > data_bytes)
         refuse(fmt::format("truncated: want {} bytes of data, padding included, the file has {}", padded_end, data_bytes));
       tensor.begin += data;
+      last_end = std::max(last_end, padded_end);
     }
     check_overlaps();
     check_names();
+    // Bytes that belong to no tensor mean that the list or the alignment is not what the file was written with: the values would be wrong.
+    if (last_end != data_bytes) {
+      raise(invalid_input, "{}: data: want {} bytes from offset {} on, as the tensors say, the file has {}", where_, last_end, data,
+            data_bytes);
+    }
   }
 
   void check_overlaps() const {
@@ -228,7 +236,7 @@ class PartParser {
     for (size_t i = 1; i < order.size(); ++i) {
       const GgufTensor &a = *order[i - 1], &b = *order[i];
       if (b.begin < a.begin + a.bytes) {
-        raise(invalid_input, "{}: {} at byte {} overlaps {} at byte {} of {} bytes", where_, escaped(b.name), b.begin, escaped(a.name),
+        raise(invalid_input, "{}: {} at offset {} overlaps {} at offset {} of {} bytes", where_, escaped(b.name), b.begin, escaped(a.name),
               a.begin, a.bytes);
       }
     }

@@ -83,7 +83,7 @@ Gguf of_data(uint64_t bytes) {
 }
 
 const BadInput kCases[] = {
-    {"G01_MagicOnly", file_of("GGUF"), invalid_input, "version in the header at byte 4: truncated"},
+    {"G01_MagicOnly", file_of("GGUF"), invalid_input, "version in the header at offset 4: truncated"},
     {"G01_ThreeBytes", file_of("GGU"), invalid_input, "want GGUF"},
     {"G01_Empty", file_of(""), invalid_input, "file is empty"},
     {"G02_OtherEndianMagic", file_of(of_magic("FUGG")), incompatible, "big-endian GGUF"},
@@ -93,22 +93,22 @@ const BadInput kCases[] = {
     {"G02_Version4", file_of(of_version(4)), incompatible, "found 4"},
     {"G02_Version99", file_of(of_version(99)), incompatible, "found 99"},
     {"G02_VersionOfAllOnes", file_of(of_version(0xffffffff)), incompatible, "found 4294967295"},
-    {"G03_TensorsOfAllOnes", file_of(Gguf().bytes(kAllOnes, 2)), invalid_input, "number of tensors at byte 8"},
-    {"G03_KeysOfAllOnes", file_of(Gguf().bytes(3, kAllOnes)), invalid_input, "number of metadata keys at byte 16"},
+    {"G03_TensorsOfAllOnes", file_of(Gguf().bytes(kAllOnes, 2)), invalid_input, "number of tensors at offset 8"},
+    {"G03_KeysOfAllOnes", file_of(Gguf().bytes(3, kAllOnes)), invalid_input, "number of metadata keys at offset 16"},
     {"G03_TensorsOneTooMany", file_of(Gguf().bytes(4, 2)), invalid_input, "x.gguf: tensor 3"},
     {"G03_KeysOneTooMany", file_of(Gguf().bytes(3, 3)), invalid_input, "x.gguf: "},
-    {"G04_KeyLength2To63", with_key(bytes_of(uint64_t{1} << 63)), invalid_input, "metadata key 2 at byte"},
-    {"G04_ValueLength2To63", with_key(gguf_key("k", 8, bytes_of(uint64_t{1} << 63))), invalid_input, "k at byte"},
+    {"G04_KeyLength2To63", with_key(bytes_of(uint64_t{1} << 63)), invalid_input, "metadata key 2 at offset"},
+    {"G04_ValueLength2To63", with_key(gguf_key("k", 8, bytes_of(uint64_t{1} << 63))), invalid_input, "k at offset"},
     {"G04_ValueLengthOfAllOnes", with_key(gguf_key("k", 8, bytes_of(kAllOnes))), invalid_input, "truncated: want 18446744073709551615 bytes"},
     {"G05_Array2To60", with_key(gguf_array("k", 4, uint64_t{1} << 60, "")), invalid_input, "k: count of u32 elements"},
     {"G05_ArrayOfStringsOfAllOnes", with_key(gguf_array("k", 8, kAllOnes, "")), invalid_input, "k: count of string elements"},
-    {"G05_UnknownElementType", with_key(gguf_array("k", 13, 1, "xxxxxxxx")), invalid_input, "k: value type at byte"},
+    {"G05_UnknownElementType", with_key(gguf_array("k", 13, 1, "xxxxxxxx")), invalid_input, "k: value type at offset"},
     {"G05_UnknownType", with_key(gguf_key("k", 0xffffffff, "x")), invalid_input, "want 0 to 12, found 4294967295"},
     {"G05_BoolOf2", with_key(gguf_key("k", 7, "\x02")), invalid_input, "k: want a bool of 0 or 1, found 2"},
     {"G05_NotANumber", with_key(gguf_key("k", 6, bytes_of(std::numeric_limits<float>::quiet_NaN()))), invalid_input, "k: want a finite number"},
     {"G05_TextNotUtf8", with_key(gguf_text("k", "a\xff")), invalid_input, "k: invalid UTF-8 at its byte 1"},
     {"G06_NestedArray", with_key(gguf_array("k", 9, 1, bytes_of<uint32_t>(4) + bytes_of<uint64_t>(0))), invalid_input, "k: an array of arrays is not supported"},
-    {"G07_EmptyKey", with_key(gguf_u32("", 1)), invalid_input, "metadata key 2 at byte"},
+    {"G07_EmptyKey", with_key(gguf_u32("", 1)), invalid_input, "metadata key 2 at offset"},
     {"G07_KeyOf64KiB", with_key(gguf_u32(std::string(65536, 'k'), 1)), invalid_input, "found 65536: kkkk"},
     {"G07_DuplicateKey", with_key(gguf_u32("qwen2.block_count", 1)), invalid_input, "metadata key qwen2.block_count is there twice"},
     {"G07_DuplicateArray", file_of(Gguf().with(gguf_array("k", 4, 0, "")).with(gguf_array("k", 4, 0, ""))), invalid_input, "metadata key k is there twice"},
@@ -120,7 +120,7 @@ const BadInput kCases[] = {
        for (int i = 0; i < 1100; ++i) gguf.keys.push_back(gguf_u32(fmt::format("k{}", i), 1));
        return file_of(gguf)(folder);
      },
-     invalid_input, "number of metadata keys at byte 16: want at most 1024"},
+     invalid_input, "number of metadata keys at offset 16: want at most 1024"},
     {"G08_Alignment0", with_key(gguf_u32(kAlignment, 0)), invalid_input, "want a power of two from 8 to 65536 as u32, found 0"},
     {"G08_Alignment3", with_key(gguf_u32(kAlignment, 3)), invalid_input, "found 3"},
     {"G08_Alignment4", with_key(gguf_u32(kAlignment, 4)), invalid_input, "found 4"},
@@ -148,6 +148,7 @@ const BadInput kCases[] = {
     {"G14_Removed31", with_tensor(gguf_tensor("a", {32}, 31, 0)), incompatible, "type 31 (Q4_0_4_4, removed)"},
     {"G14_Removed36", with_tensor(gguf_tensor("a", {32}, 36, 0)), incompatible, "type 36"},
     {"G14_Iq4Nl", with_tensor(gguf_tensor("a", {32}, 20, 0)), incompatible, "type 20 (IQ4_NL)"},
+    {"G14_Q8K", with_tensor(gguf_tensor("a", {256}, 15, 0)), incompatible, "type 15 (Q8_K)"},
     {"G14_Mxfp4", with_tensor(gguf_tensor("a", {32}, 39, 0)), incompatible, "type 39 (MXFP4)"},
     {"G15_Unaligned", with_tensor(gguf_tensor("a", {8}, 0, 1)), invalid_input, "a: offset 1: want a multiple of 32"},
     {"G15_PastTheEnd", with_tensor(gguf_tensor("a", {8}, 0, 160)), invalid_input, "a: offset 160: truncated"},
@@ -158,7 +159,7 @@ const BadInput kCases[] = {
        gguf.tensors = {gguf_tensor("a", {16}, 0, 0), gguf_tensor("b", {16}, 0, 32)};
        return file_of(gguf)(folder);
      },
-     invalid_input, "overlaps a at byte"},
+     invalid_input, "overlaps a at offset"},
     {"G15_SameOffset",
      [](const TemporaryFolder& folder) {
        Gguf gguf;
@@ -168,6 +169,8 @@ const BadInput kCases[] = {
      invalid_input, "overlaps"},
     {"G15_InconsistentAlignment", file_of(aligned_to(64, gguf_u32(kAlignment, 64)).with_tensor(gguf_tensor("a", {8}, 0, 32))), invalid_input,
      "want a multiple of 64"},
+    {"G15_BytesOfNoTensor", file_of(of_data(192)), invalid_input, "data: want 160 bytes"},
+    {"G15_OneByteMore", file_of(of_data(161)), invalid_input, "as the tensors say, the file has 161"},
     {"G16_NoData", file_of(of_data(0)), invalid_input, "truncated"},
     {"G16_OneByteShort", file_of(of_data(159)), invalid_input, "truncated"},
     {"G17_Blocks0", file_of([] {
@@ -266,7 +269,7 @@ const BadInput kCases[] = {
      },
      invalid_input, "tensor a is there twice"},
     {"G21_MetadataOver64MiB",
-     [](const TemporaryFolder& folder) { return file_of(Gguf().with(gguf_text("k", std::string(65 << 20, 'x'))))(folder); }, invalid_input, "k at byte"},
+     [](const TemporaryFolder& folder) { return file_of(Gguf().with(gguf_text("k", std::string(65 << 20, 'x'))))(folder); }, invalid_input, "k at offset"},
     {"G21_LargeKeptArrays",
      [](const TemporaryFolder& folder) {
        Gguf gguf;
@@ -312,6 +315,25 @@ TEST(GgufFile, GoodFileIsRead) {
     EXPECT_EQ(b->dtype, "Q4_0");
     EXPECT_EQ(static_cast<unsigned>(b->bytes[0]), 64U);
     EXPECT_EQ(b->bytes.size(), 36U);
+  }
+}
+
+TEST(GgufFile, G14PlainNumbersAreListedAndRefusedAsWeights) {
+  const TemporaryFolder folder;
+  Gguf gguf = Gguf().with_tensor(gguf_tensor("ids", {5, 2}, 26, 0));
+  gguf.data_bytes = 64;
+  const Checkpoint checkpoint = Checkpoint::open(file_of(gguf)(folder));
+  const SourceTensor* ids = checkpoint.find("ids");
+  EXPECT_EQ(ids->bytes.size(), 40U);
+  EXPECT_EQ(ids->dims, (std::vector<uint64_t>{2, 5}));
+  EXPECT_FALSE(ids->tensor);
+  try {
+    ids->weight("x.gguf");
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), invalid_input);
+    EXPECT_NE(error.message().find("x.gguf: ids: want a weight"), std::string::npos) << error.message();
+    EXPECT_NE(error.message().find("file has I32 [2,5]"), std::string::npos) << error.message();
   }
 }
 

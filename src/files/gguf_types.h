@@ -19,12 +19,13 @@ std::string_view gguf_value_type_name(GgufValueType type);
 struct GgufTensorType {
   uint32_t id;
   std::string_view name;
-  std::optional<Format> format;  // nothing: known by name, not read here
+  std::optional<Format> format;  // nothing: no weight
+  uint64_t value_bytes = 0;      // of types that are no weights but plain numbers: listed, refused when a weight is asked for. 0: not read
 };
 
 // The type with number `id`, or null when GGUF has none.
 const GgufTensorType* find_gguf_tensor_type(uint32_t id);
-// "F32 (0), F16 (1), ..." of the types that are read.
+// "F32 (0), F16 (1), ..." of the types that are weights.
 std::string supported_gguf_tensor_types();
 
 }  // namespace quern

@@ -121,7 +121,7 @@ const BadInput kCases[] = {
      invalid_input, "is also in"},
     {"F25_TensorNotInShard", sharded(index_of(kGoodMap + fmt::format(R"(,"d":"{}")", kTwo))), invalid_input,
      "model-00002-of-00002.safetensors: tensor d is in model.safetensors.index.json but not in this file"},
-    {"Index_NotJson", sharded("not json"), invalid_input, "model.safetensors.index.json: JSON at byte 0"},
+    {"Index_NotJson", sharded("not json"), invalid_input, "model.safetensors.index.json: JSON at offset 0"},
     {"Index_Empty", sharded(""), invalid_input, "file is empty"},
     {"Index_NoMap", sharded("{}"), invalid_input, "weight_map: want an object of tensor and file names, found none"},
     {"Index_EmptyMap", sharded(R"({"weight_map":{}})"), invalid_input, "found an empty one"},

@@ -35,11 +35,11 @@ bool ends_token(char c) { return c == ',' || c == ':' || c == ']' || c == '}' ||
 
 JsonScanner::JsonScanner(std::string_view text, std::string where, uint64_t base) : text_(text), where_(std::move(where)), base_(base) {
   if (text.starts_with("\xef\xbb\xbf"))
-    raise(invalid_input, "{}: starts with a byte order mark at byte {}; want plain UTF-8", where_, base);
+    raise(invalid_input, "{}: starts with a byte order mark at offset {}; want plain UTF-8", where_, base);
   if (const size_t bad = utf8_first_invalid(text); bad != text.npos)
-    raise(invalid_input, "{}: invalid UTF-8 at byte {}", where_, base + bad);
+    raise(invalid_input, "{}: invalid UTF-8 at offset {}", where_, base + bad);
   if (const auto deep = first_too_deep(text))
-    raise(invalid_input, "{}: JSON nested deeper than {} levels at byte {}", where_, kMaxDepth, base + *deep);
+    raise(invalid_input, "{}: JSON nested deeper than {} levels at offset {}", where_, kMaxDepth, base + *deep);
 }
 
 void JsonScanner::skip_white_space() {
@@ -59,8 +59,9 @@ std::string_view JsonScanner::token() const {
 
 void JsonScanner::refuse(const char* want) {
   skip_white_space();
-  if (at_ == text_.size()) raise(invalid_input, "{}: JSON at byte {}: want {}, found its end", where_, offset(), want);
-  raise(invalid_input, "{}: JSON at byte {}: want {}, found {}", where_, offset(), want, escaped(token(), 40));
+  const std::string subject = subject_.empty() ? "" : escaped(subject_) + ": ";
+  const std::string found = at_ == text_.size() ? "its end" : escaped(token(), 40);
+  raise(invalid_input, "{}: {}JSON at offset {}: want {}, found {}", where_, subject, offset(), want, found);
 }
 
 void JsonScanner::expect(char c) {
@@ -113,7 +114,7 @@ void JsonScanner::decode_escape(std::string& out) {
     code = low >= 0xdc00 && low < 0xe000 ? 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00) : 0xd800;
   }
   if (code >= 0xd800 && code < 0xe000)
-    raise(invalid_input, "{}: JSON at byte {}: want a whole surrogate pair, found half of one", where_, offset());
+    raise(invalid_input, "{}: JSON at offset {}: want a whole surrogate pair, found half of one", where_, offset());
   utf8_append(out, code);
 }
 
@@ -122,7 +123,7 @@ std::string_view JsonScanner::string(std::string& scratch, size_t max_bytes, con
   const uint64_t start_offset = offset();
   const auto check_length = [&](size_t length) {
     if (length > max_bytes)
-      raise(invalid_input, "{}: {} at byte {}: want at most {} bytes, found more", where_, what, start_offset, max_bytes);
+      raise(invalid_input, "{}: {} at offset {}: want at most {} bytes, found more", where_, what, start_offset, max_bytes);
   };
   size_t from = ++at_;
   bool has_escapes = false;
@@ -137,7 +138,7 @@ std::string_view JsonScanner::string(std::string& scratch, size_t max_bytes, con
       return scratch;
     }
     if (static_cast<unsigned char>(c) < 0x20)
-      raise(invalid_input, "{}: {} at byte {}: control character \\x{:02x} in a string", where_, what, offset(), c);
+      raise(invalid_input, "{}: {} at offset {}: control character \\x{:02x} in a string", where_, what, offset(), c);
     if (c == '\\') {
       if (!has_escapes) scratch.clear();
       has_escapes = true;

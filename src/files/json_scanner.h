@@ -34,6 +34,9 @@ class JsonScanner {
   // Only white space is left.
   void end();
 
+  // Names what is being read in the messages that follow ("" again for nothing). The text must live until the next call.
+  void about(std::string_view subject) { subject_ = subject; }
+
   uint64_t offset() const { return base_ + at_; }
   const std::string& where() const { return where_; }
 
@@ -47,6 +50,7 @@ class JsonScanner {
 
   std::string_view text_;
   std::string where_;
+  std::string_view subject_;
   uint64_t base_;
   size_t at_ = 0;
 };

@@ -154,7 +154,7 @@ void PartialFile::write(uint64_t offset, std::span<const std::byte> bytes) {
     if (written < 0 && errno == EINTR) continue;
     // A file system that takes nothing and names no error is full.
     if (written <= 0)
-      fail(fmt::format("writing {} bytes at byte {} of {}", bytes.size(), offset, escaped(partial_path_)), written < 0 ? errno : ENOSPC);
+      fail(fmt::format("writing {} bytes at offset {} of {}", bytes.size(), offset, escaped(partial_path_)), written < 0 ? errno : ENOSPC);
     const size_t count = std::min(static_cast<size_t>(written), bytes.size());
     offset += count;
     bytes = bytes.subspan(count);

@@ -48,12 +48,12 @@ uint64_t read_header_length(const MappedFile& file, const std::string& where) {
   uint64_t length;
   std::memcpy(&length, file.bytes().data(), sizeof(length));
   if (length > file.size() - 8 || length > kMaxSafetensorsHeaderBytes) {
-    raise(invalid_input, "{}: header length at byte 0: want at most {} (the file has {} bytes, the limit is {}), found {}", where,
+    raise(invalid_input, "{}: header length at offset 0: want at most {} (the file has {} bytes, the limit is {}), found {}", where,
           std::min(file.size() - 8, kMaxSafetensorsHeaderBytes), file.size(), kMaxSafetensorsHeaderBytes, length);
   }
-  if (length < 2) raise(invalid_input, "{}: header length at byte 0: want at least 2, found {}", where, length);
+  if (length < 2) raise(invalid_input, "{}: header length at offset 0: want at least 2, found {}", where, length);
   if (const auto first = static_cast<unsigned char>(file.text()[8]); first != '{') {
-    raise(invalid_input, "{}: header at byte 8: want '{{', found byte 0x{:02x}", where, first);
+    raise(invalid_input, "{}: header at offset 8: want '{{', found byte 0x{:02x}", where, first);
   }
   return length;
 }
@@ -72,7 +72,9 @@ class HeaderParser {
       do {
         const std::string_view name = kept(json_.string(scratch_, kMaxTensorNameBytes, "tensor name"));
         json_.expect(':');
+        json_.about(name);
         name == "__metadata__" ? read_metadata() : read_entry(name);
+        json_.about("");
       } while (json_.another('}'));
     }
     json_.end();
@@ -86,7 +88,7 @@ class HeaderParser {
   std::string_view kept(std::string_view text) { return text.data() == scratch_.data() ? header_.texts.emplace_back(text) : text; }
 
   void read_metadata() {
-    if (has_metadata_) raise(invalid_input, "{}: __metadata__ at byte {}: want one, found two", where_, json_.offset());
+    if (has_metadata_) raise(invalid_input, "{}: __metadata__ at offset {}: want one, found two", where_, json_.offset());
     has_metadata_ = true;
     json_.expect('{');
     if (json_.accept('}')) return;
@@ -94,7 +96,7 @@ class HeaderParser {
       std::string_view key = json_.string(scratch_, kMaxTensorNameBytes, "__metadata__ key");
       json_.expect(':');
       if (json_.peek() != '"') {
-        raise(invalid_input, "{}: __metadata__ key {} at byte {}: want a string, found {}", where_, escaped(key), json_.offset(),
+        raise(invalid_input, "{}: __metadata__ key {} at offset {}: want a string, found {}", where_, escaped(key), json_.offset(),
               escaped(json_.token(), 40));
       }
       if (header_.metadata.size() >= kMaxTensors)
@@ -173,7 +175,7 @@ class HeaderParser {
   uint64_t integer(const SafetensorsEntry& entry, const char* what) {
     const std::optional<uint64_t> value = json_.unsigned_integer();
     if (!value) {
-      raise(invalid_input, "{}: {}: {} is not an unsigned integer: found {} at byte {}", where_, escaped(entry.name), what,
+      raise(invalid_input, "{}: {}: {} is not an unsigned integer: found {} at offset {}", where_, escaped(entry.name), what,
             escaped(json_.token(), 40), json_.offset());
     }
     return *value;

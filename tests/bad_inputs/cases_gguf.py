@@ -72,7 +72,7 @@ def versions():
     for version in (0, 1, 4, 99, 2**32 - 1):
         yield gguf_case("G02", f"version {version}", 5, [str(version), "2", "3"], lambda g, v=version: setattr(g, "version", v))
     yield gguf_case("G02", "other byte order", 5, ["big-endian"], lambda g: g.bytes(endian=">"))
-    yield gguf_case("G02", "magic of the other byte order", 3, [], lambda g: setattr(g, "magic", b"FUGG"))
+    yield gguf_case("G02", "magic of the other byte order", 5, ["big-endian"], lambda g: setattr(g, "magic", b"FUGG"))
     yield gguf_case("G02", "older magic ggjt", 3, [], lambda g: setattr(g, "magic", b"tjgg"))
 
 
@@ -196,7 +196,7 @@ def rejects_of_llama_cpp():
     yield gguf_case("G21", "tensor type as a key's type", 3, ["a.value"], raw_key("a.value", 2**32 - 1, b"\0" * 8))
     yield gguf_case("G21", "all tensors at offset 0", 3, [], lambda g: [t.__setitem__(4, 0) for t in g.tensors])
     yield gguf_case("G21", "data of the last tensor missing", 3, [], lambda g: g.bytes()[: -len(g.tensors[-1][3])])
-    yield gguf_case("G21", "alignment of the data other than said", 3, [], set_key("general.alignment", U32, 64))
+    yield gguf_case("G21", "alignment of the data other than said", 3, [], set_key("general.alignment", U32, 4096))
 
 
 def cases():
