@@ -14,6 +14,8 @@ struct DeviceInfo {
   Device device;
   std::string name;
   uint64_t memory_bytes = 0, free_bytes = 0;
+  // CPU: threads of the pool, the caller included.
+  size_t num_threads = 1;
   // CPU: instruction sets that may be used (present, enabled by the system, not forced off).
   bool avx2 = false, avx512 = false, avx512_vnni = false, avx512_bf16 = false, amx = false;
   // CUDA: compute capability as 10*major + minor, multiprocessors.

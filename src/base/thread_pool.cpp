@@ -53,6 +53,10 @@ struct ThreadPool::State {
   std::exception_ptr error;  // of the thread that set `failed`
   bool running = false;      // caller only
   std::vector<std::thread> workers;
+  struct alignas(kLine) Share {
+    std::atomic<size_t> next{0};
+  };
+  std::vector<Share> shares;  // [num_threads], of the running parallel_for
 
   void call(size_t thread_index) noexcept {
     try {
@@ -87,6 +91,7 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(size_t num_threads) : state_(std::make_unique<State>()) {
   if (num_threads == 0) num_threads = usable_cores();
   state_->workers.reserve(num_threads - 1);
+  state_->shares = std::vector<State::Share>(num_threads);
   try {
     for (size_t i = 1; i < num_threads; ++i) state_->workers.emplace_back([state = state_.get(), i] { state->worker(i); });
   } catch (const std::system_error& error) {
@@ -119,18 +124,35 @@ void ThreadPool::run(const std::function<void(size_t)>& work) {
   }
 }
 
-void ThreadPool::parallel_for(size_t count, size_t grain, const std::function<void(size_t, size_t)>& work) {
+void ThreadPool::parallel_for(size_t count, size_t grain, const Part& work) {
   CHECK(grain > 0, "grain 0");
   if (count == 0) return;
-  if (count <= grain) return work(0, count);
-  std::atomic<size_t> next{0};
-  run([&](size_t) {
-    for (;;) {
-      const size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= count || state_->failed.load(std::memory_order_relaxed)) return;
-      work(begin, std::min(count, begin + grain));
+  if (count <= grain || num_threads() == 1) {
+    for (size_t begin = 0; begin < count; begin += grain) work(0, begin, std::min(count, begin + grain));
+    return;
+  }
+  State& s = *state_;
+  const size_t threads = num_threads(), grains = (count + grain - 1) / grain;
+  const auto share_end = [&](size_t thread) { return std::min(count, grains * (thread + 1) / threads * grain); };
+  for (size_t thread = 0; thread < threads; ++thread) {
+    s.shares[thread].next.store(thread == 0 ? 0 : share_end(thread - 1), std::memory_order_relaxed);
+  }
+  run([&](size_t thread) {
+    for (size_t i = 0; i < threads; ++i) {
+      const size_t owner = thread + i < threads ? thread + i : thread + i - threads, end = share_end(owner);
+      std::atomic<size_t>& next = s.shares[owner].next;
+      for (;;) {
+        if (next.load(std::memory_order_relaxed) >= end || s.failed.load(std::memory_order_relaxed)) break;
+        const size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+        if (begin >= end) break;
+        work(thread, begin, std::min(end, begin + grain));
+      }
     }
   });
+}
+
+void ThreadPool::parallel_for(size_t count, size_t grain, const std::function<void(size_t, size_t)>& work) {
+  parallel_for(count, grain, [&](size_t, size_t begin, size_t end) { work(begin, end); });
 }
 
 }  // namespace quern

@@ -35,8 +35,9 @@ TEST(ThreadPool, ParallelForTakesEachIndexOnce) {
   for (const size_t count : {0, 1, 2, 15, 16, 17, 64, 1000}) {
     for (const size_t grain : {1, 2, 16, 2000}) {
       std::vector<int> taken(count);
-      pool.parallel_for(count, grain, [&](size_t begin, size_t end) {
-        EXPECT_TRUE((end - begin) % grain == 0 || end == count);
+      pool.parallel_for(count, grain, [&](size_t thread, size_t begin, size_t end) {
+        EXPECT_LT(thread, 3U);
+        EXPECT_LE(end - begin, grain);
         for (size_t i = begin; i < end; ++i) ++taken[i];
       });
       EXPECT_EQ(taken, std::vector<int>(count, 1)) << count << " by " << grain;

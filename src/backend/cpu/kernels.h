@@ -4,6 +4,12 @@
 
 namespace quern::cpu {
 
+// product.cpp: rows for the layout of panels.h, fastest first.
+std::span<const KernelRow<LinearArgs>> linear_panel_rows();
+std::span<const KernelRow<QkvArgs>> qkv_panel_rows();
+std::span<const KernelRow<GateUpArgs>> gate_up_panel_rows();
+std::span<const KernelRow<HeadArgs>> head_panel_rows();
+
 extern const KernelRow<EmbedArgs> kEmbedScalar;
 extern const KernelRow<QkvArgs> kQkvScalar;
 extern const KernelRow<AttentionArgs> kAttentionScalar;

@@ -44,6 +44,7 @@ class CpuRuntime final : public DeviceRuntime {
     info_.name = fmt::format("{}, {} threads, {}", cpu_name(), pool_.num_threads(), features.text());
     info_.memory_bytes = memory.total_bytes;
     info_.free_bytes = memory.available_bytes;
+    info_.num_threads = pool_.num_threads();
     info_.avx2 = features.avx2;
     info_.avx512 = features.avx512;
     info_.avx512_vnni = features.avx512_vnni;

@@ -1,0 +1,325 @@
+// The rows that multiply by panels: linear, qkv, gate_up and head, for each instruction set that has panel kernels.
+// An operation normalizes and rounds its rows once (one row: each thread for itself, which saves a meeting of the threads), then the
+// threads share the panels. Rows beyond kRowBlock are done block by block, so that the workspace does not grow with them.
+#include <algorithm>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/panel_product.h"
+#include "backend/cpu/panels.h"
+#include "backend/cpu/qkv_finish.h"
+#include "base/thread_pool.h"
+
+namespace quern::cpu {
+namespace {
+
+constexpr size_t kRowBlock = 504;          // whole tiles of every instruction set
+constexpr size_t kGrainBytes = 64 * 1024;  // of panels that a thread takes at once for few rows
+
+bool is_float(Format format) { return format == Format::f32 || format == Format::f16 || format == Format::bf16; }
+
+// What an operation multiplies: rows of x, normalized or not, by parts of equal width.
+struct Input {
+  const float* x = nullptr;
+  const int32_t* row_ids = nullptr;
+  size_t rows = 0, columns = 0;
+  const float* norm = nullptr;
+  float epsilon = 0;
+  const Weight* w = nullptr;
+  size_t products = 0;  // floats of further workspace a row
+};
+
+// Pieces of the workspace, 64-byte aligned; with a null base it only counts.
+class Pieces {
+ public:
+  explicit Pieces(std::byte* base) : base_(base) {}
+  template <class T>
+  T* take(size_t count) {
+    std::byte* piece = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += (count * sizeof(T) + 63) / 64 * 64;
+    return reinterpret_cast<T*>(piece);
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  size_t used_ = 0;
+};
+
+struct ThreadSpace {
+  PreparedRows row;  // where it prepares a single row for itself
+  std::byte* stage = nullptr;
+  float *y = nullptr, *up = nullptr, *scratch = nullptr;
+  bool* is_prepared = nullptr;
+};
+
+PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t rows, Pieces& pieces) {
+  PreparedRows p;
+  p.rows = rows;
+  p.columns = in.columns;
+  p.padded_columns = (in.columns + kGroup - 1) / kGroup * kGroup;
+  p.float_tile = kernels.float_tile;
+  p.integer_tile = kernels.integer_tile;
+  const auto has = [&](bool floats) {
+    return std::ranges::any_of(in.w->parts, [&](const Tensor& part) { return is_float(part.format) == floats; });
+  };
+  if (has(true)) p.values = pieces.take<float>(rows * p.columns);
+  if (has(false)) {
+    p.codes = pieces.take<int8_t>(rows * p.padded_columns);
+    p.words = pieces.take<float>(rows * p.padded_columns / kGroup * kGroupWords);
+  }
+  return p;
+}
+
+ThreadSpace thread_space(const Input& in, const PanelKernels& kernels, Pieces& pieces) {
+  const size_t rows = std::min(in.rows, kRowBlock);
+  ThreadSpace space;
+  space.row = prepared_rows(in, kernels, 1, pieces);
+  space.stage = pieces.take<std::byte>(kStageBytes);
+  space.y = pieces.take<float>(rows * kLanes);
+  space.up = pieces.take<float>(rows * kLanes);
+  space.scratch = pieces.take<float>(in.columns + kGroup);
+  space.is_prepared = pieces.take<bool>(1);
+  return space;
+}
+
+size_t workspace_size(const Input& in, const PanelKernels& kernels, const DeviceInfo& info) {
+  const size_t rows = std::min(in.rows, kRowBlock);
+  Pieces pieces(nullptr), thread(nullptr);
+  prepared_rows(in, kernels, rows, pieces);
+  thread_space(in, kernels, thread);
+  pieces.take<float>(rows * in.products);
+  return pieces.used() + info.num_threads * thread.used();
+}
+
+// One operation at work.
+class Product {
+ public:
+  Product(const Input& in, const PanelKernels& kernels, Stream& stream)
+      : in_(in), kernels_(kernels), stream_(stream), pieces_(stream.workspace) {
+    const size_t needed = workspace_size(in, kernels, *stream.info);
+    CHECK(stream.workspace_bytes >= needed, "workspace of {} bytes, want {}", stream.workspace_bytes, needed);
+    shared_ = prepared_rows(in, kernels, std::min(in.rows, kRowBlock), pieces_);
+    products_ = pieces_.take<float>(std::min(in.rows, kRowBlock) * in.products);
+    Pieces thread(nullptr);
+    thread_space(in, kernels, thread);
+    thread_bytes_ = thread.used();
+    threads_ = pieces_.take<std::byte>(thread_bytes_ * info().num_threads);
+  }
+
+  float* products() const { return products_; }
+
+  // Calls panel(space, rows, first row, panel index) for each block of rows and each of `count` panels of `bytes` bytes, then
+  // after(first row, rows) for the block.
+  template <class Panel, class After>
+  void run(size_t count, size_t bytes, const Panel& panel, const After& after) {
+    for (size_t first = 0; first < in_.rows; first += kRowBlock) {
+      PreparedRows rows = shared_;
+      rows.rows = std::min(kRowBlock, in_.rows - first);
+      for (size_t i = 0; i < info().num_threads; ++i) *space(i).is_prepared = false;
+      if (rows.rows > 1) {
+        stream_.pool->parallel_for(rows.rows, kernels_.integer_tile,
+                                   [&](size_t thread, size_t begin, size_t end) { prepare(first, rows, space(thread), begin, end); });
+      }
+      const size_t grain = rows.rows <= 8 ? std::max<size_t>(1, kGrainBytes / bytes) : 1;
+      stream_.pool->parallel_for(count, grain, [&](size_t thread, size_t begin, size_t end) {
+        const ThreadSpace own = space(thread);
+        if (rows.rows == 1 && !*own.is_prepared) {
+          prepare(first, own.row, own, 0, 1);
+          *own.is_prepared = true;
+        }
+        for (size_t i = begin; i < end; ++i) panel(own, rows.rows == 1 ? own.row : rows, first, i);
+      });
+      after(first, rows.rows);
+    }
+  }
+
+  // y = rows . panel `index` of `part`.
+  void multiply(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, float* y) const {
+    kernels_.multiply[static_cast<size_t>(part.format)](
+        {.panel = part.data + index * panel_bytes(part.format, part.columns()), .rows = &rows, .stage = space.stage, .y = y});
+  }
+  void store(const StoreTask& task) const { kernels_.store(task); }
+
+ private:
+  const DeviceInfo& info() const { return *stream_.info; }
+
+  ThreadSpace space(size_t thread) const {
+    Pieces pieces(threads_ + thread * thread_bytes_);
+    return thread_space(in_, kernels_, pieces);
+  }
+  void prepare(size_t first, const PreparedRows& rows, const ThreadSpace& space, size_t begin, size_t end) const {
+    kernels_.prepare({.x = in_.row_ids == nullptr ? in_.x + first * in_.columns : in_.x,
+                      .row_ids = in_.row_ids == nullptr ? nullptr : in_.row_ids + first,
+                      .norm = in_.norm,
+                      .epsilon = in_.epsilon,
+                      .scratch = space.scratch,
+                      .rows = &rows,
+                      .begin = begin,
+                      .end = end});
+  }
+
+  const Input& in_;
+  const PanelKernels& kernels_;
+  Stream& stream_;
+  Pieces pieces_;
+  PreparedRows shared_;
+  float* products_ = nullptr;
+  std::byte* threads_ = nullptr;
+  size_t thread_bytes_ = 0;
+};
+
+size_t lanes_of(const Tensor& part, size_t panel) { return std::min(kLanes, part.rows() - panel * kLanes); }
+size_t bytes_of(const Tensor& part) { return panel_bytes(part.format, part.columns()); }
+
+Input input(const LinearArgs& a) { return {.x = a.x.f32(), .rows = a.x.rows(), .columns = a.x.columns(), .w = a.w}; }
+Input input(const QkvArgs& a) {
+  return {.x = a.h.f32(),
+          .rows = a.h.rows(),
+          .columns = a.h.columns(),
+          .norm = a.norm.f32(),
+          .epsilon = a.norm_epsilon,
+          .w = a.w,
+          .products = a.w->out_features()};
+}
+Input input(const GateUpArgs& a) {
+  return {.x = a.h.f32(), .rows = a.h.rows(), .columns = a.h.columns(), .norm = a.norm.f32(), .epsilon = a.norm_epsilon, .w = a.w};
+}
+Input input(const HeadArgs& a) {
+  return {.x = a.h.f32(),
+          .row_ids = a.batch.sample_rows,
+          .rows = static_cast<size_t>(a.batch.num_sample_rows),
+          .columns = a.h.columns(),
+          .norm = a.norm.f32(),
+          .epsilon = a.norm_epsilon,
+          .w = a.w};
+}
+
+constexpr auto kNothing = [](size_t, size_t) {};
+
+void run(const LinearArgs& a, const PanelKernels& kernels, Stream& stream) {
+  const Tensor& w = a.w->parts[0];
+  const Input in = input(a);
+  Product product(in, kernels, stream);
+  product.run(
+      num_panels(w), bytes_of(w),
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel) {
+        product.multiply(space, rows, w, panel, space.y);
+        const size_t column = panel * kLanes;
+        product.store({.y = space.y,
+                       .rows = rows.rows,
+                       .lanes = lanes_of(w, panel),
+                       .bias = a.bias ? a.bias.f32() + column : nullptr,
+                       .residual = a.residual ? a.residual.f32(first) + column : nullptr,
+                       .out = a.y.f32(first) + column,
+                       .stride = w.rows()});
+      },
+      kNothing);
+}
+
+void run(const QkvArgs& a, const PanelKernels& kernels, Stream& stream) {
+  const Input in = input(a);
+  Product product(in, kernels, stream);
+  size_t count = 0;
+  for (const Tensor& part : a.w->parts) count += num_panels(part);
+  product.run(
+      count, bytes_of(a.w->parts[0]),
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t, size_t panel) {
+        size_t column = 0, i = 0;
+        for (; panel >= num_panels(a.w->parts[i]); ++i) {
+          panel -= num_panels(a.w->parts[i]);
+          column += a.w->parts[i].rows();
+        }
+        const Tensor& part = a.w->parts[i];
+        product.multiply(space, rows, part, panel, space.y);
+        product.store({.y = space.y,
+                       .rows = rows.rows,
+                       .lanes = lanes_of(part, panel),
+                       .out = product.products() + column + panel * kLanes,
+                       .stride = in.products});
+      },
+      [&](size_t first, size_t rows) {
+        stream.pool->parallel_for(rows, 2, [&](size_t begin, size_t end) {
+          for (size_t row = begin; row < end; ++row) finish_qkv_row(a, first + row, product.products() + row * in.products);
+        });
+      });
+}
+
+void run(const GateUpArgs& a, const PanelKernels& kernels, Stream& stream) {
+  const Tensor &gate = a.w->parts[0], &up = a.w->parts[1];
+  const Input in = input(a);
+  Product product(in, kernels, stream);
+  product.run(
+      num_panels(gate), bytes_of(gate) + bytes_of(up),
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel) {
+        product.multiply(space, rows, gate, panel, space.y);
+        product.multiply(space, rows, up, panel, space.up);
+        product.store({.y = space.y,
+                       .up = space.up,
+                       .rows = rows.rows,
+                       .lanes = lanes_of(gate, panel),
+                       .out = a.y.f32(first) + panel * kLanes,
+                       .stride = gate.rows()});
+      },
+      kNothing);
+}
+
+void run(const HeadArgs& a, const PanelKernels& kernels, Stream& stream) {
+  const Tensor& w = a.w->parts[0];
+  const Input in = input(a);
+  Product product(in, kernels, stream);
+  product.run(
+      num_panels(w), bytes_of(w),
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel) {
+        product.multiply(space, rows, w, panel, space.y);
+        product.store({.y = space.y,
+                       .rows = rows.rows,
+                       .lanes = lanes_of(w, panel),
+                       .out = a.logits.f32(first) + panel * kLanes,
+                       .stride = w.rows()});
+      },
+      kNothing);
+}
+
+bool may_run_avx512(const Weight& w, const DeviceInfo& info) {
+  return std::ranges::all_of(w.parts, [&](const Tensor& part) { return is_float(part.format) ? info.avx512 : info.avx512_vnni; });
+}
+bool may_run_avx2(const Weight&, const DeviceInfo& info) { return info.avx2; }
+bool may_run_plain(const Weight&, const DeviceInfo&) { return true; }
+
+template <class Args>
+constexpr const char* kRowNames[3] = {};
+template <>
+constexpr const char* kRowNames<LinearArgs>[3] = {"linear_avx512", "linear_avx2", "linear_plain"};
+template <>
+constexpr const char* kRowNames<QkvArgs>[3] = {"qkv_avx512", "qkv_avx2", "qkv_plain"};
+template <>
+constexpr const char* kRowNames<GateUpArgs>[3] = {"gate_up_avx512", "gate_up_avx2", "gate_up_plain"};
+template <>
+constexpr const char* kRowNames<HeadArgs>[3] = {"head_avx512", "head_avx2", "head_plain"};
+
+// The row of `Args` that multiplies with `kKernels` where `kMayRun` allows it.
+template <class Args, const PanelKernels& kKernels, bool (*kMayRun)(const Weight&, const DeviceInfo&)>
+constexpr KernelRow<Args> row(const char* name) {
+  return {name, [](const Args& a, const DeviceInfo& info) { return a.w->layout == kPanels && kMayRun(*a.w, info); },
+          [](const Args& a, Stream& stream) { run(a, kKernels, stream); },
+          [](const Args& a, const DeviceInfo& info) { return workspace_size(input(a), kKernels, info); }};
+}
+
+// Fastest first. Elsewhere than on x86-64 there is the plain one only.
+template <class Args>
+constexpr KernelRow<Args> kRows[] = {
+#if defined(__x86_64__)
+    row<Args, kPanelsAvx512, may_run_avx512>(kRowNames<Args>[0]),
+    row<Args, kPanelsAvx2, may_run_avx2>(kRowNames<Args>[1]),
+#endif
+    row<Args, kPanelsPlain, may_run_plain>(kRowNames<Args>[2]),
+};
+
+}  // namespace
+
+std::span<const KernelRow<LinearArgs>> linear_panel_rows() { return kRows<LinearArgs>; }
+std::span<const KernelRow<QkvArgs>> qkv_panel_rows() { return kRows<QkvArgs>; }
+std::span<const KernelRow<GateUpArgs>> gate_up_panel_rows() { return kRows<GateUpArgs>; }
+std::span<const KernelRow<HeadArgs>> head_panel_rows() { return kRows<HeadArgs>; }
+
+}  // namespace quern::cpu
