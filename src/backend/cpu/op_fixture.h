@@ -10,8 +10,8 @@
 #include <random>
 #include <vector>
 
-#include "backend/backend.h"
 #include "backend/cpu/panel_product.h"
+#include "backend/device_runtime.h"
 
 namespace quern::cpu {
 
@@ -125,6 +125,11 @@ inline std::vector<double> exact_norm(const float* x, const float* norm, double 
   for (size_t i = 0; i < count; ++i) y[i] = x[i] * factor * norm[i];
   return y;
 }
+
+struct LoadedWeight {
+  Weight weight;
+  Storage storage;
+};
 
 // A CPU device of `threads` threads with room for whatever a row asks for.
 class TestDevice {
