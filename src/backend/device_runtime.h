@@ -37,6 +37,10 @@ class DeviceRuntime {
   virtual void step(uint64_t key, const std::function<void()>& body) = 0;
   // The number of rows that a decode step of `rows` sequences is padded to, so that few keys occur. CPU: rows.
   virtual size_t padded_rows(size_t rows) const = 0;
+
+  // See backend/measure.h. 0: this device has no such measurement.
+  virtual double measure_read_bandwidth() { return 0; }
+  virtual double measure_operations() { return 0; }
 };
 
 std::unique_ptr<DeviceRuntime> open_cpu(const BackendOptions& options);

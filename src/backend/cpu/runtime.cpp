@@ -7,6 +7,7 @@
 
 #include "backend/cpu/features.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/rates.h"
 #include "backend/device_runtime.h"
 #include "base/checked.h"
 #include "base/host_memory.h"
@@ -83,6 +84,8 @@ class CpuRuntime final : public DeviceRuntime {
   void synchronize() override {}
   void step(uint64_t, const std::function<void()>& body) override { body(); }
   size_t padded_rows(size_t rows) const override { return rows; }
+  double measure_read_bandwidth() override { return cpu::read_bandwidth(pool_); }
+  double measure_operations() override { return cpu::operation_rate(pool_, info_); }
 
  private:
   ThreadPool pool_;
