@@ -57,7 +57,7 @@ std::shared_ptr<EngineFile> open_engine_file(const ModelOptions& options, const 
   resolve.num_threads = options.num_threads.value_or(0);
   resolve.say = [](const std::string& line) { write_stderr(line + "\n"); };
   resolve.progress = [&interrupt](const BuildProgress&) { interrupt.check(); };
-  const std::string path = resolve_model(options.model, resolve).engine_path;
+  const std::string path = resolve_model(options.model, resolve);
   if (const std::string warning = ownership_warning(path); !warning.empty()) log_warning("{}", warning);
   return EngineFile::open(path);
 }
