@@ -7,6 +7,10 @@ namespace quern {
 extern const Verb kBuildVerb;
 extern const Verb kInfoVerb;
 extern const Verb kVerifyVerb;
+extern const Verb kRunVerb;
+extern const Verb kChatVerb;
+extern const Verb kTokenizeVerb;
+extern const Verb kBenchVerb;
 extern const Verb kDocsVerb;
 
 namespace {
@@ -16,6 +20,10 @@ constexpr const Verb* kVerbs[] = {
     &kBuildVerb,
     &kInfoVerb,
     &kVerifyVerb,
+    &kRunVerb,
+    &kChatVerb,
+    &kTokenizeVerb,
+    &kBenchVerb,
     &kDocsVerb,
 };
 
