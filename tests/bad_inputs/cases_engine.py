@@ -24,8 +24,8 @@ class EngineBytes:
         self.header = json.loads(self.text)
 
     def metadata(self, key, change):
-        value = json.loads(self.header["__metadata__"][key])
-        self.header["__metadata__"][key] = json.dumps(change(value))
+        texts = self.header["__metadata__"]
+        texts["quern." + key] = json.dumps(change(json.loads(texts["quern." + key])))
 
     def bytes(self):
         """The header is padded to its old size, so that offsets and alignment stay, and its checksum is made right, as an attacker would."""
