@@ -118,7 +118,7 @@ EngineMetadata describe(const SourceModel& model, const WeightPolicy& policy, co
 // A name that is not an engine's may be some other file that was named by mistake.
 void refuse_foreign_output(const std::string& path) {
   std::error_code error;
-  if (!path.ends_with(".quern") && std::filesystem::exists(path, error)) {
+  if (!path.ends_with(".quern") && std::filesystem::is_regular_file(path, error)) {
     raise(usage, "--output: {}: exists and is not named *.quern: it is not replaced", escaped(path));
   }
 }
@@ -128,7 +128,6 @@ void refuse_foreign_output(const std::string& path) {
 BuildResult build_engine(const BuildOptions& options) {
   const double start = monotonic_seconds();
   const WeightPolicy policy(parse_weight_dtype(options.dtype), options.group_size);
-  refuse_foreign_output(options.output);
   const SourceModel model = read_source_model(options.source, {.gguf_qwen1_long_context = options.gguf_qwen1_long_context});
   const WeightLayout layout = lay_out(model, policy);
   EngineMetadata metadata = describe(model, policy, layout);
@@ -137,6 +136,7 @@ BuildResult build_engine(const BuildOptions& options) {
   std::vector<EngineTensorInfo> file_layout = engine_layout(model, layout);
   file_layout.insert(file_layout.begin(), {.name = "tokenizer", .shape = Shape{tokenizer.size()}, .is_raw = true});
   EngineFileWriter writer(options.output, std::move(file_layout), input_paths(model.checkpoint));
+  refuse_foreign_output(options.output);  // after the writer, which knows whether it is an input
   writer.write(tokenizer);
   ThreadPool pool(options.num_threads);
   TensorStream stream(model, layout, pool, options);

@@ -39,6 +39,7 @@ void write_stderr(std::string_view text) noexcept { write_all(STDERR_FILENO, tex
 
 void prepare_standard_streams() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a write past the limit on a file's size then fails and is reported
   // A closed 0 reads as empty, a closed 1 refuses writes (and so is noticed), a closed 2 swallows them.
   constexpr int kModes[] = {O_RDONLY, O_RDONLY, O_RDWR};
   for (int descriptor = 0; descriptor <= 2; ++descriptor) {

@@ -86,7 +86,8 @@ def damaged():
 
 def foreign():
     verify = [["info"], ["run", "-p", "x", "-m"]]
-    yield from mutated("E02", "a GGUF file's bytes", 3, [], lambda d: b"GGUF" + d[4:], readers=[["info"], ["verify"]])
+    yield from mutated("E02", "GGUF's magic in its length", 3, ["header length"], lambda d: b"GGUF" + d[4:], readers=[["verify"]])
+    yield from mutated("E02", "GGUF's magic in its length", 5, ["GGUF version"], lambda d: b"GGUF" + d[4:], readers=[["info"]])
     yield from mutated("E02", "a safetensors file that is no engine", 5, ["version 1"], lambda d: HfCheckpoint().file(), readers=[["info"], ["verify"]])
     yield from mutated("E02", "random bytes", 5, ["version 1"], lambda d: random.Random(1).randbytes(4096), readers=verify)
 
