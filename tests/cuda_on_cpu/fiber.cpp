@@ -9,6 +9,7 @@
 
 extern "C" void quern_switch_stack(void** save, void* load);
 asm(R"(
+.pushsection .text
 .globl quern_switch_stack
 .type quern_switch_stack, @function
 quern_switch_stack:
@@ -28,7 +29,7 @@ quern_switch_stack:
   popq %rbp
   ret
 .size quern_switch_stack, .-quern_switch_stack
-.section .note.GNU-stack,"",@progbits
+.popsection
 )");
 
 namespace quern::emulation {

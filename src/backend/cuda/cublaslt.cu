@@ -46,7 +46,7 @@ struct Cublaslt::Problem {
     const cudaDataType_t y_type = g.y_format == Format::f32 ? CUDA_R_32F : CUDA_R_16F;
     check(f.cublasLtMatrixLayoutCreate(&w, CUDA_R_16F, g.columns, g.features, static_cast<int64_t>(g.columns)), "layout");
     check(f.cublasLtMatrixLayoutCreate(&x, CUDA_R_16F, g.columns, g.rows, static_cast<int64_t>(g.columns)), "layout");
-    check(f.cublasLtMatrixLayoutCreate(&y, y_type, g.features, g.rows, static_cast<int64_t>(g.features)), "layout");
+    check(f.cublasLtMatrixLayoutCreate(&y, y_type, g.features, g.rows, static_cast<int64_t>(g.y_stride)), "layout");
   }
   ~Problem() {
     f.cublasLtMatmulDescDestroy(operation);
@@ -127,7 +127,7 @@ const Cublaslt::Choice& Cublaslt::choose(const Gemm& g, const Problem& p, std::b
   cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
   cuda_check(cudaStreamIsCapturing(stream.handle, &capturing), "cuBLASLt");
   const bool is_recording = capturing != cudaStreamCaptureStatusNone;
-  const auto [at, is_new] = choices_.try_emplace({row_bucket(g.rows), g.columns, g.features, g.y_format, g.factor != nullptr});
+  const auto [at, is_new] = choices_.try_emplace({row_bucket(g.rows), g.columns, g.features, g.y_stride, g.y_format, g.factor != nullptr});
   Choice& choice = at->second;
   if (!is_new && (choice.was_timed || is_recording)) return choice;
 
@@ -148,7 +148,7 @@ const Cublaslt::Choice& Cublaslt::choose(const Gemm& g, const Problem& p, std::b
   choice.algorithm = results[0].algo;
   if (is_recording) return choice;
 
-  const Storage scratch = stream.runtime->allocate(g.rows * g.features * (g.y_format == Format::f32 ? 4 : 2));
+  const Storage scratch = stream.runtime->allocate(g.rows * g.y_stride * (g.y_format == Format::f32 ? 4 : 2));
   cudaEvent_t begin = nullptr, end = nullptr;
   cuda_check(cudaEventCreate(&begin), "cuBLASLt");
   cuda_check(cudaEventCreate(&end), "cuBLASLt");

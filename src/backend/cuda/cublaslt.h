@@ -13,8 +13,8 @@ namespace quern::cuda {
 struct Gemm {
   const void* x;  // [rows, columns] f16
   const void* w;  // [features, columns] f16
-  void* y;        // [rows, features] f16 or f32
-  size_t rows = 0, columns = 0, features = 0;
+  void* y;        // [rows, features] f16 or f32, rows y_stride values apart
+  size_t rows = 0, columns = 0, features = 0, y_stride = 0;
   Format y_format = Format::f32;
   bool adds = false;              // y += instead of y =
   const float* factor = nullptr;  // on the device: a factor, then 0 and 1 (layouts.h); null: 1
@@ -40,7 +40,8 @@ class Cublaslt {
     cublasLtMatmulAlgo_t algorithm = {};
     bool was_timed = false;
   };
-  using Key = std::tuple<size_t, size_t, size_t, Format, bool>;  // bucket of rows, columns, features, y's format, factor on the device
+  // bucket of rows, columns, features, stride and format of y, factor on the device
+  using Key = std::tuple<size_t, size_t, size_t, size_t, Format, bool>;
 
   Cublaslt() = default;
   const Choice& choose(const Gemm& gemm, const Problem& problem, std::byte* workspace, CudaStream& stream);

@@ -6,11 +6,11 @@ namespace quern::cuda {
 
 const DeviceTables& tables() {
   static const KernelRow<EmbedArgs> embed[] = {kEmbedRows};
-  static const KernelRow<QkvArgs> qkv[] = {kQkvGeneric};
-  static const KernelRow<AttentionArgs> attention[] = {kAttentionGeneric};
-  static const KernelRow<LinearArgs> linear[] = {kLinearGeneric};
-  static const KernelRow<GateUpArgs> gate_up[] = {kGateUpGeneric};
-  static const KernelRow<HeadArgs> head[] = {kHeadGeneric};
+  static const KernelRow<QkvArgs> qkv[] = {kQkvStream, kQkvTiles, kQkvCublaslt, kQkvGeneric};
+  static const KernelRow<AttentionArgs> attention[] = {kAttentionMma, kAttentionGeneric};
+  static const KernelRow<LinearArgs> linear[] = {kLinearStream, kLinearTiles, kLinearCublaslt, kLinearGeneric};
+  static const KernelRow<GateUpArgs> gate_up[] = {kGateUpStream, kGateUpTiles, kGateUpCublaslt, kGateUpGeneric};
+  static const KernelRow<HeadArgs> head[] = {kHeadStream, kHeadTiles, kHeadCublaslt, kHeadGeneric};
   static const WeightLayout layouts[] = {kScaledHalfLayout, kGranulesLayout};
   static const DeviceTables tables = {.embed = embed,
                                       .qkv = qkv,

@@ -5,11 +5,11 @@
 namespace quern::cuda {
 
 extern const KernelRow<EmbedArgs> kEmbedRows;
-extern const KernelRow<QkvArgs> kQkvGeneric;
-extern const KernelRow<AttentionArgs> kAttentionGeneric;
-extern const KernelRow<LinearArgs> kLinearGeneric;
-extern const KernelRow<GateUpArgs> kGateUpGeneric;
-extern const KernelRow<HeadArgs> kHeadGeneric;
+extern const KernelRow<QkvArgs> kQkvStream, kQkvTiles, kQkvCublaslt, kQkvGeneric;
+extern const KernelRow<AttentionArgs> kAttentionMma, kAttentionGeneric;
+extern const KernelRow<LinearArgs> kLinearStream, kLinearTiles, kLinearCublaslt, kLinearGeneric;
+extern const KernelRow<GateUpArgs> kGateUpStream, kGateUpTiles, kGateUpCublaslt, kGateUpGeneric;
+extern const KernelRow<HeadArgs> kHeadStream, kHeadTiles, kHeadCublaslt, kHeadGeneric;
 extern const KernelRow<SampleArgs> kSampleRow;
 
 const DeviceTables& tables();

@@ -1,6 +1,7 @@
 // Packing of weights into the private layouts, on the device. Loading uploads canonical rows piece by piece; no host code touches a code.
 #include "backend/cuda/granules.cuh"
 #include "backend/cuda/launch.h"
+#include "backend/cuda/stream.h"
 #include "backend/cuda/layouts.h"
 
 namespace quern::cuda {
@@ -8,7 +9,6 @@ namespace {
 
 constexpr size_t kStagingBytes = size_t{64} << 20;
 constexpr size_t kFactorBytes = 256;
-constexpr int kUnitColumns = 128;  // slices of a sum are multiples of it, whatever the layout
 constexpr unsigned kThreads = 256;
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -162,7 +162,7 @@ __global__ void write_factor(float* header) {
 bool is_whole(const WeightSource& source, size_t row_multiple) {
   if (source.use == WeightUse::embed) return false;
   for (const Tensor& part : source.parts) {
-    if (part.format != source.parts[0].format || part.columns() % kUnitColumns != 0 || part.rows() % row_multiple != 0) return false;
+    if (part.format != source.parts[0].format || part.columns() % static_cast<size_t>(kUnitColumns) != 0 || part.rows() % row_multiple != 0) return false;
   }
   return true;
 }

@@ -7,6 +7,7 @@
 namespace quern::cuda {
 
 #define QUERN_DEVICE __device__ __forceinline__
+#define QUERN_DEVICE_HOST __host__ __device__ inline
 
 // Launches that overlap (sm_90).
 
@@ -171,6 +172,8 @@ QUERN_DEVICE float4 load_cluster16(const void* at, uint32_t rank) {
 
 // Between the blocks of a grid.
 
+// A value that another block of this grid has written.
+QUERN_DEVICE float load_l2(const float* at) { return __ldcg(at); }
 QUERN_DEVICE void atomic_max(unsigned* at, unsigned value) { atomicMax(at, value); }
 
 // Adds 1 to *counter after this block's writes are visible to the whole device; returns the value before. One thread calls it, between

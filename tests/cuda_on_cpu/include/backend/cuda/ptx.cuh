@@ -8,6 +8,7 @@
 namespace quern::cuda {
 
 #define QUERN_DEVICE inline
+#define QUERN_DEVICE_HOST inline
 
 inline void wait_for_previous() {}
 inline void let_next_start() {}
@@ -161,6 +162,7 @@ inline float4 load_cluster16(const void* at, uint32_t rank) {
   return *reinterpret_cast<const float4*>(block.cluster->blocks[rank]->smem_data + offset);
 }
 
+inline float load_l2(const float* at) { return *at; }
 inline void atomic_max(unsigned* at, unsigned value) { *at = std::max(*at, value); }
 inline int arrive(int32_t* counter) { return (*counter)++; }
 

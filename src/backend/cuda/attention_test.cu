@@ -1,0 +1,117 @@
+// attention against double precision.
+//
+// Tolerance. K, V and q are exact. Rows other than the generic one round the softmax weights to the cache's 16-bit type (2^-11 or 2^-8 of
+// each) and q to bf16 for a bf16 cache; a score's error e changes its weight by that share. With w the weights and s the scores:
+// |error of y| <= sum w |v| * (rounding + 2 * (e + 2^-20 + |s| 2^-22)), and the output is rounded.
+#include <algorithm>
+
+#include "backend/cuda/conformance_test.h"
+
+namespace quern::cuda_test {
+namespace {
+
+struct Case {
+  std::vector<SequenceShape> sequences;
+  size_t kv_heads, group, head_dim;
+  int32_t block_tokens, window;
+  Format kv_format;
+};
+
+void check(TestDevice& device, const Case& c, Rng& rng) {
+  const TestBatch batch = make_batch(device, c.sequences, c.block_tokens, 100, rng);
+  const auto tokens = static_cast<size_t>(batch.host.num_tokens), page = static_cast<size_t>(c.block_tokens);
+  const size_t heads = c.kv_heads * c.group, columns = heads * c.head_dim;
+  const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+  const Shape cache = {static_cast<size_t>(batch.num_blocks) * c.kv_heads * page, c.head_dim};
+  HostTensor k = random_tensor(cache, c.kv_format, rng), v = random_tensor(cache, c.kv_format, rng);
+  const Format q_format = c.kv_format == Format::f32 ? Format::f32 : Format::f16;
+  HostTensor q = random_tensor({tokens, columns}, q_format, rng, 1.5F);
+  AttentionArgs args = {.q = device.upload(q), .batch = batch.device, .scale = scale, .window = c.window};
+  args.kv = {device.upload(k).data, device.upload(v).data, c.kv_format, batch.num_blocks, static_cast<int32_t>(c.kv_heads), c.block_tokens,
+             static_cast<int32_t>(c.head_dim)};
+  args.y = device.allocate({tokens, columns}, q_format);
+
+  std::vector<double> want(tokens * columns), absolute(tokens * columns), largest(tokens * heads), spread(tokens * heads);
+  for (size_t s = 0; s < c.sequences.size(); ++s) {
+    const int32_t* table = batch.block_tables.data() + s * static_cast<size_t>(batch.host.block_table_stride);
+    for (auto t = static_cast<size_t>(batch.query_start[s]); t < static_cast<size_t>(batch.query_start[s + 1]); ++t) {
+      const int32_t end = batch.positions[t] + 1, begin = c.window == 0 || end < c.window ? 0 : end - c.window;
+      for (size_t head = 0; head < heads; ++head) {
+        const auto cache_row = [&](int32_t j) {
+          return (static_cast<size_t>(table[j / c.block_tokens]) * c.kv_heads + head / c.group) * page + static_cast<size_t>(j % c.block_tokens);
+        };
+        std::vector<double> scores;
+        double most = -1e300, total = 0, length = 0;
+        for (int32_t j = begin; j < end; ++j) {
+          double score = 0, absolute_score = 0;
+          for (size_t d = 0; d < c.head_dim; ++d) {
+            const double product = q.at(t, head * c.head_dim + d) * k.at(cache_row(j), d);
+            score += product, absolute_score += product * product;
+          }
+          scores.push_back(score * scale);
+          most = std::max(most, scores.back()), length = std::max(length, std::sqrt(absolute_score) * scale);
+          largest[t * heads + head] = std::max(largest[t * heads + head], std::abs(scores.back()));
+        }
+        spread[t * heads + head] = length;
+        for (double& score : scores) total += score = std::exp(score - most);
+        for (int32_t j = begin; j < end; ++j) {
+          const double weight = scores[static_cast<size_t>(j - begin)] / total;
+          for (size_t d = 0; d < c.head_dim; ++d) {
+            const double value = v.at(cache_row(j), d);
+            want[t * columns + head * c.head_dim + d] += weight * value;
+            absolute[t * columns + head * c.head_dim + d] += weight * std::abs(value);
+          }
+        }
+      }
+    }
+  }
+  for (const KernelRow<AttentionArgs>& row : device.tables().attention) {
+    if (!row.supports(args, device.backend().info())) continue;
+    const bool is_generic = std::strstr(row.name, "generic") != nullptr;
+    const double step = is_generic ? 0 : c.kv_format == Format::bf16 ? 0x1p-8 : 0x1p-11;
+    for (int run = 0; run < 2; ++run) {  // twice: counters must be back at zero
+      device.poison(args.y);
+      device.run(row, args);
+      expect_close(fmt::format("{} {} tokens {} sequences kv heads {} group {} dim {} page {} window {} {}", row.name, tokens, c.sequences.size(),
+                               c.kv_heads, c.group, c.head_dim, c.block_tokens, c.window, format_name(c.kv_format)),
+                   device.download(args.y), [&](size_t i) { return want[i]; },
+                   [&](size_t i) {
+                     const size_t head = i / c.head_dim;
+                     const double score_error = (c.kv_format == Format::bf16 ? 3.5 * step * spread[head] : 0) + largest[head] * 0x1p-21 + 0x1p-19;
+                     return absolute[i] * (step + 2 * score_error) + (q_format == Format::f32 ? 0 : 0x1p-11 * std::abs(want[i]) + 0x1p-25) + 1e-7;
+                   });
+    }
+  }
+  device.clear();
+}
+
+}  // namespace
+
+void test_attention(TestDevice& device) {
+  Rng rng(6);
+  std::vector<Case> cases = {
+      {{{1, 1}, {1, 15}, {1, 16}, {1, 17}, {1, 127}, {1, 128}, {1, 129}}, 2, 1, 64, 16, 0, Format::f16},
+      {{{1, 300}, {1, 40}}, 1, 4, 128, 16, 0, Format::f16},
+      {{{1, 130}, {1, 64}}, 2, 7, 64, 32, 0, Format::bf16},
+      {{{1, 140}, {7, 7}, {20, 150}}, 1, 2, 64, 16, 0, Format::f16},
+      {{{1, 140}, {1, 31}}, 1, 3, 64, 16, 32, Format::f16},
+      {{{1, 20}, {5, 30}}, 2, 3, 8, 16, 0, Format::f32},
+      {{{33, 33}, {64, 100}}, 1, 1, 64, 16, 40, Format::f16},
+      {{{1, 9}, {17, 70}}, 1, 8, 128, 64, 0, Format::bf16},
+  };
+  if (!device.is_emulated()) {
+    for (size_t group = 1; group <= 8; ++group) {
+      cases.push_back({{{1, 1000}, {1, 2049}, {1, 77}}, 2, group, 128, 16, 0, Format::f16});
+      cases.push_back({{{1, 700}, {127, 127}, {128, 300}, {129, 1000}}, 2, group, 64, 16, 0, group % 2 == 0 ? Format::bf16 : Format::f16});
+    }
+    cases.push_back({{{1, 10000}, {1, 6000}, {1, 4097}}, 2, 4, 128, 16, 0, Format::f16});
+    cases.push_back({{{1, 5000}, {600, 2000}, {1024, 1024}}, 2, 2, 128, 16, 777, Format::f16});
+    cases.push_back({{{1, 9000}}, 1, 2, 96, 16, 0, Format::f16});
+    std::vector<SequenceShape> many;
+    for (int32_t i = 0; i < 64; ++i) many.push_back({1, 1 + i * 37 % 900});
+    cases.push_back({many, 4, 7, 128, 16, 0, Format::f16});
+  }
+  for (const Case& c : cases) check(device, c, rng);
+}
+
+}  // namespace quern::cuda_test

@@ -1,0 +1,62 @@
+// Memory, copies, recorded steps and errors of the device.
+#include <numeric>
+
+#include "backend/cuda/conformance_test.h"
+
+namespace quern::cuda_test {
+
+void test_runtime(TestDevice& device) {
+  DeviceRuntime& runtime = device.runtime();
+  const size_t count = device.is_emulated() ? 1000 : (size_t{70} << 20);  // larger than all pinned buffers together
+  std::vector<uint8_t> sent(count), back(count);
+  Rng rng(7);
+  for (size_t i = 0; i < count; i += 1 + i / 64) sent[i] = static_cast<uint8_t>(rng.bits());
+  const Storage storage = runtime.allocate(count);
+  runtime.upload(storage.data(), sent.data(), count);
+  const std::vector<uint8_t> kept = sent;
+  std::fill(sent.begin(), sent.end(), uint8_t{0});  // upload has read its source
+  runtime.download(back.data(), storage.data(), count);
+  expect(back == kept, "what is uploaded comes back");
+  runtime.clear(storage.data(), count);
+  runtime.download(back.data(), storage.data(), count);
+  expect(back == std::vector<uint8_t>(count), "clear clears");
+
+  // A step gives the same whether it runs as it is or as a recorded graph, and reads what was uploaded before it.
+  std::vector<HostTensor> parts = {random_tensor({64, 128}, Format::f16, rng)};
+  const Weight* w = device.load(WeightUse::down, parts, true);
+  const Tensor x = device.allocate({1, 128}, Format::f16), y = device.allocate({1, 64}, Format::f32);
+  const LinearArgs args = {.x = x, .w = w, .y = y};
+  device.backend().require(args);
+  for (int i = 0; i < 4; ++i) {
+    HostTensor values = random_tensor({1, 128}, Format::f16, rng);
+    runtime.upload(x.data, values.bytes.data(), values.bytes.size());
+    device.backend().linear(args);
+    const std::vector<float> plain = device.download(y);
+    device.poison(y);
+    runtime.step(5, [&] { device.backend().linear(args); });
+    expect(device.download(y) == plain, "a step is its launches");
+  }
+  size_t last = 0;
+  for (size_t rows = 1; rows <= 300; ++rows) {
+    const size_t padded = runtime.padded_rows(rows);
+    expect(padded >= rows && padded >= last && runtime.padded_rows(padded) == padded, fmt::format("padded rows of {}", rows));
+    last = padded;
+  }
+  if (device.is_emulated()) return;
+  try {
+    (void)runtime.allocate(size_t{1} << 50);
+    expect(false, "a petabyte is refused");
+  } catch (const Error& error) {
+    expect(error.code() == resource && error.message().find("1125899906842624") != std::string::npos, error.message());
+  }
+  try {
+    (void)open_cuda({.device = {Device::Kind::cuda, 99}});
+    expect(false, "a GPU that is not there is refused");
+  } catch (const Error& error) {
+    expect(error.code() == incompatible, error.message());
+  }
+}
+
+void test_sample(TestDevice&) {}
+
+}  // namespace quern::cuda_test

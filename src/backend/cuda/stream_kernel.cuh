@@ -1,0 +1,132 @@
+// y = x w^T for up to 8 rows: one block a multiprocessor, each of its 8 warps a slice of K, tiles of 16 output features dealt to the
+// blocks in turn. Each warp keeps kDepth - 1 stages of weights on the way, across tiles, from before the kernel before this one has
+// ended; the 16 bytes that a lane copies are (but for f16 and scales) the 16 it multiplies. The slices of a tile meet in shared memory,
+// where one warp in turn finishes it while the others go on. x lies in shared memory, normed by every block for itself.
+#pragma once
+#include "backend/cuda/launch.h"
+#include "backend/cuda/norm.cuh"
+#include "backend/cuda/stream_finish.cuh"
+
+namespace quern::cuda {
+
+constexpr int kStreamThreads = kSlices * kWarp;
+constexpr size_t kPartialBytes = size_t{2} * kSlices * kWarp * sizeof(float4);
+static_assert(kStreamThreads == kNormThreads);
+
+// Bytes from one row of x in shared memory to the next: 64 more than a multiple of 128, so that two rows meet no bank twice.
+constexpr int x_stride(int columns) { return columns * 2 + 64; }
+
+// x of the launch as f16 rows in shared memory. `sums`: room for kSlices floats a row.
+QUERN_DEVICE void stage_input(const StreamArgs& a, unsigned char* x, float* sums) {
+  const int thread = static_cast<int>(threadIdx.x), stride = x_stride(a.columns);
+  if (a.x != nullptr) {
+    for (int m = 0; m < a.num_tokens; ++m) {
+      const uint16_t* const row = a.x + static_cast<size_t>(a.first_token + m) * static_cast<size_t>(a.columns);
+      for (int k = 8 * thread; k < a.columns; k += 8 * kStreamThreads) {
+        *reinterpret_cast<uint4*>(x + m * stride + k * 2) = *reinterpret_cast<const uint4*>(row + k);
+      }
+    }
+    return;
+  }
+  const auto h_row = [&](int m) {
+    const int row = a.h_rows == nullptr ? a.first_token + m : a.h_rows[a.first_token + m];
+    return a.h + static_cast<size_t>(row) * static_cast<size_t>(a.columns);
+  };
+  for (int m = 0; m < a.num_tokens; ++m) {
+    const float sum = warp_sum(partial_squares(h_row(m), a.columns));
+    if (thread % kWarp == 0) sums[m * kNormWarps + thread / kWarp] = sum;
+  }
+  sync_block();
+  for (int m = 0; m < a.num_tokens; ++m) {
+    const float factor = inverse_rms(sums + m * kNormWarps, a.columns, a.epsilon);
+    const float* const row = h_row(m);
+    for (int k = 4 * thread; k < a.columns; k += 4 * kStreamThreads) {
+      const float4 v = *reinterpret_cast<const float4*>(row + k), w = *reinterpret_cast<const float4*>(a.norm + k);
+      *reinterpret_cast<uint2*>(x + m * stride + k * 2) = make_uint2(half2_from(normed(v.x, factor, w.x), normed(v.y, factor, w.y)),
+                                                                     half2_from(normed(v.z, factor, w.z), normed(v.w, factor, w.w)));
+    }
+  }
+}
+
+template <class W, int kDepth>
+__global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid_constant__ StreamArgs a) {
+  let_next_start();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int tile_step = static_cast<int>(gridDim.x);
+  unsigned char* const partials = dynamic_smem();
+  unsigned char* const slots = partials + kPartialBytes + warp * kDepth * W::kBytes;
+  unsigned char* const x = partials + kPartialBytes + kSlices * kDepth * W::kBytes;
+  const int begin = slice_begin<W>(a.columns, warp), stages = slice_begin<W>(a.columns, warp + 1) - begin;
+  const uint64_t policy = evict_first_policy();
+
+  // The copies run ahead of the products by kDepth - 1 stages, into the next tiles of this block.
+  int next_tile = static_cast<int>(blockIdx.x), next_stage = 0;
+  if (stages == 0) next_tile = a.num_tiles;
+  TileSource source = tile_source<W>(a, min(next_tile, a.num_tiles - 1));
+  const auto copy_next = [&](int slot) {
+    if (next_tile < a.num_tiles) {
+      W::copy(slots + slot * W::kBytes, source, begin + next_stage, a.columns, lane, policy);
+      if (++next_stage == stages) {
+        next_stage = 0;
+        next_tile += tile_step;
+        if (next_tile < a.num_tiles) source = tile_source<W>(a, next_tile);
+      }
+    }
+    copy_commit();
+  };
+  for (int i = 0; i < kDepth - 1; ++i) copy_next(i);
+
+  wait_for_previous();
+  stage_input(a, x, reinterpret_cast<float*>(partials));
+  sync_block();
+
+  const unsigned char* const x_lane = x + min(lane / 4, a.num_tokens - 1) * x_stride(a.columns) + lane % 4 * 16 + begin * W::kColumns * 2;
+  int slot = 0, turn = 0, half = 0;
+  for (int tile = static_cast<int>(blockIdx.x); tile < a.num_tiles; tile += tile_step) {
+    float4 sums[1][1] = {};
+    for (int stage = 0; stage < stages; ++stage) {
+      copy_wait<kDepth - 2>();
+      sync_warp();
+      const unsigned char* const x_stage = x_lane + stage * W::kColumns * 2;
+      W::multiply(slots + slot * W::kBytes, lane, [&](int j, int) { return load16(x_stage + j * 64); }, sums);
+      copy_next(slot == 0 ? kDepth - 1 : slot - 1);  // the slot that the stage before this one used
+      slot = slot == kDepth - 1 ? 0 : slot + 1;
+    }
+    auto* const meeting = reinterpret_cast<float4*>(partials) + half * kSlices * kWarp;
+    meeting[warp * kWarp + lane] = sums[0][0];
+    sync_block();
+    if (warp == turn) {
+      float4 total = {};
+#pragma unroll
+      for (int pair = 0; pair < kSlices / 2; ++pair) {
+        const float4 p = meeting[2 * pair * kWarp + lane], q = meeting[(2 * pair + 1) * kWarp + lane];
+        const float4 sum = make_float4(p.x + q.x, p.y + q.y, p.z + q.z, p.w + q.w);
+        total = pair == 0 ? sum : make_float4(total.x + sum.x, total.y + sum.y, total.z + sum.z, total.w + sum.w);
+      }
+      finish_tile<W>(a, tile, 0, lane, total);
+    }
+    turn = turn == kSlices - 1 ? 0 : turn + 1;
+    half ^= 1;
+  }
+}
+
+// Shared memory of the deep and the shallow variant for `tokens` rows of `columns`.
+template <class W, int kDepth>
+constexpr size_t stream_smem(int columns, int tokens) {
+  return kPartialBytes + static_cast<size_t>(kSlices * kDepth * W::kBytes) + static_cast<size_t>(tokens) * static_cast<size_t>(x_stride(columns));
+}
+
+template <class W>
+void run_stream(const StreamArgs& a, CudaStream& stream) {
+  constexpr int kDeep = 8192 / (W::kBytes / 1024 * 1024), kShallow = kDeep / 2 < 3 ? 3 : kDeep / 2;
+  constexpr size_t kTwoOnOne = 113 * 1024;  // of shared memory, so that the next kernel's block fits beside this one
+  const unsigned blocks = static_cast<unsigned>(std::min(stream.info->num_sms, a.num_tiles));
+  const size_t deep = stream_smem<W, kDeep>(a.columns, a.num_tokens), shallow = stream_smem<W, kShallow>(a.columns, a.num_tokens);
+  if (deep <= std::min(kTwoOnOne, stream.info->smem_per_block) || (shallow > kTwoOnOne && deep <= stream.info->smem_per_block)) {
+    launch("stream_product", &stream_product<W, kDeep>, {blocks, kStreamThreads, deep}, stream, a);
+  } else {
+    launch("stream_product", &stream_product<W, kShallow>, {blocks, kStreamThreads, shallow}, stream, a);
+  }
+}
+
+}  // namespace quern::cuda
