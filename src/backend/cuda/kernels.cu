@@ -11,6 +11,7 @@ const DeviceTables& tables() {
   static const KernelRow<LinearArgs> linear[] = {kLinearStream, kLinearTiles, kLinearCublaslt, kLinearGeneric};
   static const KernelRow<GateUpArgs> gate_up[] = {kGateUpStream, kGateUpTiles, kGateUpCublaslt, kGateUpGeneric};
   static const KernelRow<HeadArgs> head[] = {kHeadStream, kHeadTiles, kHeadCublaslt, kHeadGeneric};
+  static const KernelRow<SampleArgs> sample[] = {kSampleRow};
   static const WeightLayout layouts[] = {kScaledHalfLayout, kGranulesLayout};
   static const DeviceTables tables = {.embed = embed,
                                       .qkv = qkv,
@@ -18,7 +19,7 @@ const DeviceTables& tables() {
                                       .linear = linear,
                                       .gate_up = gate_up,
                                       .head = head,
-                                      .sample = {},
+                                      .sample = sample,
                                       .layouts = layouts};
   return tables;
 }

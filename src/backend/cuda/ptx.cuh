@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace quern::cuda {
 
@@ -138,6 +139,18 @@ template <class T>
 QUERN_DEVICE T shuffle(T value, int lane) {
   return __shfl_sync(0xffffffffU, value, lane);
 }
+// For any type of whole words.
+template <class T>
+QUERN_DEVICE T shuffle_xor_any(const T& value, int mask) {
+  static_assert(sizeof(T) % 4 == 0);
+  uint32_t words[sizeof(T) / 4];
+  memcpy(words, &value, sizeof(T));
+#pragma unroll
+  for (uint32_t& word : words) word = shuffle_xor(word, mask);
+  T result;
+  memcpy(&result, words, sizeof(T));
+  return result;
+}
 QUERN_DEVICE void sync_warp() { __syncwarp(); }
 QUERN_DEVICE void sync_block() { __syncthreads(); }
 // A barrier of `threads` threads (whole warps), one of 1..15.
@@ -174,6 +187,10 @@ QUERN_DEVICE float4 load_cluster16(const void* at, uint32_t rank) {
 
 // A value that another block of this grid has written.
 QUERN_DEVICE float load_l2(const float* at) { return __ldcg(at); }
+template <class T>
+QUERN_DEVICE T atomic_add(T* at, T value) {
+  return atomicAdd(at, value);
+}
 QUERN_DEVICE void atomic_max(unsigned* at, unsigned value) { atomicMax(at, value); }
 
 // Adds 1 to *counter after this block's writes are visible to the whole device; returns the value before. One thread calls it, between

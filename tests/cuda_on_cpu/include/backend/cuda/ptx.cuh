@@ -145,6 +145,10 @@ template <class T>
 T shuffle_xor(T value, int mask) {
   return shuffle(value, emulation::current().lane ^ mask);
 }
+template <class T>
+T shuffle_xor_any(const T& value, int mask) {
+  return shuffle_xor(value, mask);
+}
 inline void sync_warp() {
   emulation::meet(nullptr, [](void**) {});
 }
@@ -163,6 +167,12 @@ inline float4 load_cluster16(const void* at, uint32_t rank) {
 }
 
 inline float load_l2(const float* at) { return *at; }
+template <class T>
+T atomic_add(T* at, T value) {
+  const T before = *at;
+  *at += value;
+  return before;
+}
 inline void atomic_max(unsigned* at, unsigned value) { *at = std::max(*at, value); }
 inline int arrive(int32_t* counter) { return (*counter)++; }
 
