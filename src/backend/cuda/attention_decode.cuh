@@ -66,8 +66,10 @@ QUERN_DEVICE bool find_item(const AttentionView& v, const int* ends, int item, D
   int low = 0, high = v.num_decode - 1;
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (item < ends[middle + 1] * kv_heads) high = middle;
-    else low = middle + 1;
+    if (item < ends[middle + 1] * kv_heads)
+      high = middle;
+    else
+      low = middle + 1;
   }
   unit.item = item;
   unit.sequence = low;
@@ -84,7 +86,8 @@ QUERN_DEVICE bool find_item(const AttentionView& v, const int* ends, int item, D
 
 // Copies this warp's 32 rows of K or V; positions that do not count repeat one that does.
 template <int kHeadDim>
-QUERN_DEVICE void copy_rows(unsigned char* rows, const std::byte* cache, const AttentionView& v, const DecodeUnit& unit, int first, int lane) {
+QUERN_DEVICE void copy_rows(unsigned char* rows, const std::byte* cache, const AttentionView& v, const DecodeUnit& unit, int first,
+                            int lane) {
   constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarp / kChunks;
   const int32_t* const table = v.block_tables + static_cast<size_t>(unit.sequence) * static_cast<size_t>(v.block_table_stride);
 #pragma unroll 4
@@ -230,7 +233,9 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
       }
       if (t == 0) mine[kHeadDim] = most, mine[kHeadDim + 1] = weight;
       sync_block();
-      const auto out_at = [&](int row) { return (token * static_cast<size_t>(v.num_heads) + static_cast<size_t>(now.kv_head * group + row)) * kHeadDim; };
+      const auto out_at = [&](int row) {
+        return (token * static_cast<size_t>(v.num_heads) + static_cast<size_t>(now.kv_head * group + row)) * kHeadDim;
+      };
       float* const parts = a.partials + static_cast<size_t>(now.item) * kMaxGroup * kStride;
       for (int i = static_cast<int>(threadIdx.x); i < group * kHeadDim; i += kDecodeWarps * kWarp) {
         const int row = i / kHeadDim, d = i % kHeadDim;
@@ -261,7 +266,8 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
           for (int i = static_cast<int>(threadIdx.x); i < group * kHeadDim; i += kDecodeWarps * kWarp) {
             const int row = i / kHeadDim, d = i % kHeadDim;
             float total_most = -INFINITY, total_weight = 0, sum = 0;
-            for (int c = 0; c < now.num_chunks; ++c) total_most = fmaxf(total_most, load_l2(all + (c * kMaxGroup + row) * kStride + kHeadDim));
+            for (int c = 0; c < now.num_chunks; ++c)
+              total_most = fmaxf(total_most, load_l2(all + (c * kMaxGroup + row) * kStride + kHeadDim));
             for (int c = 0; c < now.num_chunks; ++c) {
               const float* const part = all + (c * kMaxGroup + row) * kStride;
               const float share = weight_of(load_l2(part + kHeadDim), total_most);

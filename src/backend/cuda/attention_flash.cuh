@@ -15,8 +15,8 @@ struct FlashSmem {
 
 // 64 rows of K or V from position `first`; positions beyond the context repeat the last.
 template <int kHeadDim>
-QUERN_DEVICE void copy_key_rows(unsigned char* rows, const std::byte* cache, const AttentionView& v, const int32_t* table, int kv_head, int first,
-                                int context) {
+QUERN_DEVICE void copy_key_rows(unsigned char* rows, const std::byte* cache, const AttentionView& v, const int32_t* table, int kv_head,
+                                int first, int context) {
   constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kFlashWarps * kWarp / kChunks;
   const int thread = static_cast<int>(threadIdx.x);
 #pragma unroll
@@ -48,11 +48,13 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
   unsigned char* const smem = dynamic_smem();
 
   const auto copy_k = [&](int tile) {
-    if (tile < num_tiles) copy_key_rows<kHeadDim>(smem + tile % 2 * 2 * kTile, v.kv.k, v, table, kv_head, begin + tile * kKeyTokens, context);
+    if (tile < num_tiles)
+      copy_key_rows<kHeadDim>(smem + tile % 2 * 2 * kTile, v.kv.k, v, table, kv_head, begin + tile * kKeyTokens, context);
     copy_commit();
   };
   const auto copy_v = [&](int tile) {
-    if (tile < num_tiles) copy_key_rows<kHeadDim>(smem + tile % 2 * 2 * kTile + kTile, v.kv.v, v, table, kv_head, begin + tile * kKeyTokens, context);
+    if (tile < num_tiles)
+      copy_key_rows<kHeadDim>(smem + tile % 2 * 2 * kTile + kTile, v.kv.v, v, table, kv_head, begin + tile * kKeyTokens, context);
     copy_commit();
   };
   copy_k(0);
@@ -66,7 +68,8 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const auto token = static_cast<size_t>(query_begin + min(rows[r % 2], query_tokens - 1));
-      const size_t at = (token * static_cast<size_t>(v.num_heads) + static_cast<size_t>(head)) * kHeadDim + static_cast<size_t>(16 * i + r / 2 * 8 + 2 * t);
+      const size_t at = (token * static_cast<size_t>(v.num_heads) + static_cast<size_t>(head)) * kHeadDim +
+                        static_cast<size_t>(16 * i + r / 2 * 8 + 2 * t);
       q[i][r] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(v.q + at));
     }
   }
@@ -155,8 +158,9 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
     weight[r] += shuffle_xor(weight[r], 2);
     const float inverse = 1.F / weight[r];
     if (rows[r] >= query_tokens) continue;
-    auto* const out = static_cast<uint16_t*>(v.y) +
-                      (static_cast<size_t>(query_begin + rows[r]) * static_cast<size_t>(v.num_heads) + static_cast<size_t>(head)) * kHeadDim + 2 * t;
+    auto* const out =
+        static_cast<uint16_t*>(v.y) +
+        (static_cast<size_t>(query_begin + rows[r]) * static_cast<size_t>(v.num_heads) + static_cast<size_t>(head)) * kHeadDim + 2 * t;
 #pragma unroll
     for (int i = 0; i < 2 * kSteps; ++i) {
       const float low = r == 0 ? sums[i].x : sums[i].z, high = r == 0 ? sums[i].y : sums[i].w;

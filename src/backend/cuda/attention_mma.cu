@@ -58,15 +58,15 @@ void run_kernels(const AttentionArgs& a, CudaStream& stream) {
     args.view.block_tables += static_cast<ptrdiff_t>(first) * view.block_table_stride;
     const size_t smem = DecodeSmem<kHeadDim>::bytes(args.view.num_decode);
     const unsigned blocks_on_one = static_cast<unsigned>(std::clamp<size_t>(stream.info->smem_per_block / (smem + 1024), 1, 4));
-    const auto blocks = static_cast<unsigned>(
-        std::min<size_t>(static_cast<size_t>(stream.info->num_sms) * blocks_on_one,
-                         items_of_sequence(a) * static_cast<size_t>(args.view.num_decode)));
+    const auto blocks = static_cast<unsigned>(std::min<size_t>(static_cast<size_t>(stream.info->num_sms) * blocks_on_one,
+                                                               items_of_sequence(a) * static_cast<size_t>(args.view.num_decode)));
     launch("attention_decode", &attention_decode<kHeadDim, kBfloat>, {blocks, kDecodeWarps * kWarp, smem}, stream, args);
   }
   if (view.num_sequences > view.num_decode) {
-    const dim3 blocks((static_cast<unsigned>(a.batch.max_query_tokens) + kQueryTokens - 1) / kQueryTokens, static_cast<unsigned>(view.num_heads),
-                      static_cast<unsigned>(view.num_sequences - view.num_decode));
-    launch("attention_flash", &attention_flash<kHeadDim, kBfloat>, {blocks, kFlashWarps * kWarp, FlashSmem<kHeadDim>::kBytes}, stream, view);
+    const dim3 blocks((static_cast<unsigned>(a.batch.max_query_tokens) + kQueryTokens - 1) / kQueryTokens,
+                      static_cast<unsigned>(view.num_heads), static_cast<unsigned>(view.num_sequences - view.num_decode));
+    launch("attention_flash", &attention_flash<kHeadDim, kBfloat>, {blocks, kFlashWarps * kWarp, FlashSmem<kHeadDim>::kBytes}, stream,
+           view);
   }
 }
 
@@ -79,10 +79,10 @@ void run(const AttentionArgs& a, Stream& stream) {
 
 }  // namespace
 
-const KernelRow<AttentionArgs> kAttentionMma = {
-    "attention_mma", supports, run, [](const AttentionArgs& a, const DeviceInfo&) {
-      const int decode = std::min(a.batch.num_sequences, sequences_at_once(a));  // any of them may become one
-      return items_of_sequence(a) * static_cast<size_t>(std::max(decode, 1)) * item_bytes(a);
-    }};
+const KernelRow<AttentionArgs> kAttentionMma = {"attention_mma", supports, run, [](const AttentionArgs& a, const DeviceInfo&) {
+                                                  const int decode =
+                                                      std::min(a.batch.num_sequences, sequences_at_once(a));  // any of them may become one
+                                                  return items_of_sequence(a) * static_cast<size_t>(std::max(decode, 1)) * item_bytes(a);
+                                                }};
 
 }  // namespace quern::cuda

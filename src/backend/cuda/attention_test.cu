@@ -27,8 +27,8 @@ void check(TestDevice& device, const Case& c, Rng& rng) {
   const Format q_format = c.kv_format == Format::f32 ? Format::f32 : Format::f16;
   HostTensor q = random_tensor({tokens, columns}, q_format, rng, 1.5F);
   AttentionArgs args = {.q = device.upload(q), .batch = batch.device, .scale = scale, .window = c.window};
-  args.kv = {device.upload(k).data, device.upload(v).data, c.kv_format, batch.num_blocks, static_cast<int32_t>(c.kv_heads), c.block_tokens,
-             static_cast<int32_t>(c.head_dim)};
+  args.kv = {device.upload(k).data, device.upload(v).data,           c.kv_format, batch.num_blocks, static_cast<int32_t>(c.kv_heads),
+             c.block_tokens,        static_cast<int32_t>(c.head_dim)};
   args.y = device.allocate({tokens, columns}, q_format);
 
   std::vector<double> want(tokens * columns), absolute(tokens * columns), largest(tokens * heads), spread(tokens * heads);
@@ -38,7 +38,8 @@ void check(TestDevice& device, const Case& c, Rng& rng) {
       const int32_t end = batch.positions[t] + 1, begin = c.window == 0 || end < c.window ? 0 : end - c.window;
       for (size_t head = 0; head < heads; ++head) {
         const auto cache_row = [&](int32_t j) {
-          return (static_cast<size_t>(table[j / c.block_tokens]) * c.kv_heads + head / c.group) * page + static_cast<size_t>(j % c.block_tokens);
+          return (static_cast<size_t>(table[j / c.block_tokens]) * c.kv_heads + head / c.group) * page +
+                 static_cast<size_t>(j % c.block_tokens);
         };
         std::vector<double> scores;
         double most = -1e300, total = 0, length = 0;
@@ -72,14 +73,15 @@ void check(TestDevice& device, const Case& c, Rng& rng) {
     for (int run = 0; run < 2; ++run) {  // twice: counters must be back at zero
       device.poison(args.y);
       device.run(row, args);
-      expect_close(fmt::format("{} {} tokens {} sequences kv heads {} group {} dim {} page {} window {} {}", row.name, tokens, c.sequences.size(),
-                               c.kv_heads, c.group, c.head_dim, c.block_tokens, c.window, format_name(c.kv_format)),
-                   device.download(args.y), [&](size_t i) { return want[i]; },
-                   [&](size_t i) {
-                     const size_t head = i / c.head_dim;
-                     const double score_error = (c.kv_format == Format::bf16 ? 3.5 * step * spread[head] : 0) + largest[head] * 0x1p-21 + 0x1p-19;
-                     return absolute[i] * (step + 2 * score_error) + (q_format == Format::f32 ? 0 : 0x1p-11 * std::abs(want[i]) + 0x1p-25) + 1e-7;
-                   });
+      expect_close(
+          fmt::format("{} {} tokens {} sequences kv heads {} group {} dim {} page {} window {} {}", row.name, tokens, c.sequences.size(),
+                      c.kv_heads, c.group, c.head_dim, c.block_tokens, c.window, format_name(c.kv_format)),
+          device.download(args.y), [&](size_t i) { return want[i]; },
+          [&](size_t i) {
+            const size_t head = i / c.head_dim;
+            const double score_error = (c.kv_format == Format::bf16 ? 3.5 * step * spread[head] : 0) + largest[head] * 0x1p-21 + 0x1p-19;
+            return absolute[i] * (step + 2 * score_error) + (q_format == Format::f32 ? 0 : 0x1p-11 * std::abs(want[i]) + 0x1p-25) + 1e-7;
+          });
     }
   }
   device.clear();

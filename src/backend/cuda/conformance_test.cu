@@ -1,8 +1,8 @@
 // The program: every row of CUDA against double precision on the host. Exit status 77 where there is no GPU.
-#include "backend/cuda/conformance_test.h"
-
 #include <algorithm>
 #include <chrono>
+
+#include "backend/cuda/conformance_test.h"
 
 namespace quern::cuda_test {
 
@@ -152,10 +152,16 @@ int main(int argc, char** argv) {
     std::printf("skipped: no GPU\n");
     return 77;
   }
-  constexpr std::pair<const char*, void (*)(TestDevice&)> kTests[] = {
-      {"runtime", test_runtime}, {"linear", test_linear},       {"embed", test_embed},
-      {"expand", test_expand}, {"qkv", test_qkv},         {"gate_up", test_gate_up},     {"head", test_head},
-      {"batch", test_batch_independence}, {"attention", test_attention}, {"sample", test_sample}};
+  constexpr std::pair<const char*, void (*)(TestDevice&)> kTests[] = {{"runtime", test_runtime},
+                                                                      {"linear", test_linear},
+                                                                      {"embed", test_embed},
+                                                                      {"expand", test_expand},
+                                                                      {"qkv", test_qkv},
+                                                                      {"gate_up", test_gate_up},
+                                                                      {"head", test_head},
+                                                                      {"batch", test_batch_independence},
+                                                                      {"attention", test_attention},
+                                                                      {"sample", test_sample}};
   try {
     for (const auto& [name, test] : kTests) {
       if (argc > 1 && std::none_of(argv + 1, argv + argc, [&](const char* wanted) { return std::strcmp(wanted, name) == 0; })) continue;

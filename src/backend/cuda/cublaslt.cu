@@ -19,7 +19,8 @@ void check(cublasStatus_t status, const char* what) {
 
 #define QUERN_CUBLASLT_FUNCTIONS(X)                                                                                                    \
   X(cublasLtCreate)                                                                                                                    \
-  X(cublasLtDestroy) X(cublasLtMatmul) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy)      \
+  X(cublasLtDestroy)                                                                                                                   \
+  X(cublasLtMatmul) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy)                         \
       X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) \
           X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)
 

@@ -1,6 +1,5 @@
 // A warp a granule: one 16-byte load, whole 64-byte stretches of 8 rows written. Bound by the f16 that it writes.
 #include "backend/cuda/expand.h"
-
 #include "backend/cuda/launch.h"
 #include "backend/cuda/weight_reader.cuh"
 
@@ -41,7 +40,8 @@ __global__ void expand_granules(GranulePart part, size_t first_row, size_t rows,
   const size_t at = granule_row * granules + granule;
   const uint4 codes = *reinterpret_cast<const uint4*>(part.codes + at * 512 + static_cast<size_t>(lane) * 16);
   const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
-  uint16_t* const to = out + (index / granules * 8 + static_cast<size_t>(g)) * static_cast<size_t>(part.columns) + granule * kColumns + static_cast<size_t>(8 * t);
+  uint16_t* const to = out + (index / granules * 8 + static_cast<size_t>(g)) * static_cast<size_t>(part.columns) + granule * kColumns +
+                       static_cast<size_t>(8 * t);
   const int group = part.format.group, groups = group == 0 ? 1 : kColumns / group;
 #pragma unroll
   for (int j = 0; j < kColumns / 32; ++j) {
@@ -75,13 +75,14 @@ void launch_expand(const Weight& w, size_t index, size_t first_row, size_t rows,
     const GranulePart part = granule_part(w, index);
     const size_t warps = rows / 8 * static_cast<size_t>(columns / part.format.columns());
     const auto blocks = static_cast<unsigned>((warps * kWarp + kThreads - 1) / kThreads);
-    launch("expand_granules", part.format.bits == 4 ? &expand_granules<4> : &expand_granules<8>, {blocks, kThreads}, stream, part, first_row, rows, out);
+    launch("expand_granules", part.format.bits == 4 ? &expand_granules<4> : &expand_granules<8>, {blocks, kThreads}, stream, part,
+           first_row, rows, out);
     return;
   }
   with_reader(w, index, [&]<class Reader>(const Reader& reader) {
     const size_t pieces = rows * static_cast<size_t>((columns + Reader::kPiece - 1) / Reader::kPiece);
-    launch("expand_rows", &expand_rows<Reader>, {static_cast<unsigned>((pieces + kThreads - 1) / kThreads), kThreads}, stream, reader, first_row, rows,
-           columns, out);
+    launch("expand_rows", &expand_rows<Reader>, {static_cast<unsigned>((pieces + kThreads - 1) / kThreads), kThreads}, stream, reader,
+           first_row, rows, columns, out);
   });
 }
 

@@ -1,8 +1,8 @@
 // Packing of weights into the private layouts, on the device. Loading uploads canonical rows piece by piece; no host code touches a code.
 #include "backend/cuda/granules.cuh"
 #include "backend/cuda/launch.h"
-#include "backend/cuda/stream.h"
 #include "backend/cuda/layouts.h"
+#include "backend/cuda/stream.h"
 
 namespace quern::cuda {
 namespace {
@@ -162,7 +162,8 @@ __global__ void write_factor(float* header) {
 bool is_whole(const WeightSource& source, size_t row_multiple) {
   if (source.use == WeightUse::embed) return false;
   for (const Tensor& part : source.parts) {
-    if (part.format != source.parts[0].format || part.columns() % static_cast<size_t>(kUnitColumns) != 0 || part.rows() % row_multiple != 0) return false;
+    if (part.format != source.parts[0].format || part.columns() % static_cast<size_t>(kUnitColumns) != 0 || part.rows() % row_multiple != 0)
+      return false;
   }
   return true;
 }

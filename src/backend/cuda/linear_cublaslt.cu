@@ -43,7 +43,8 @@ struct Buffers {
 // y [tokens, all parts' features] (+)= x w^T.
 void multiply(const Weight& w, const uint16_t* x, size_t tokens, const Tensor& y, bool adds, const Buffers& buffers, CudaStream& stream) {
   const size_t columns = w.in_features(), value_bytes = y.format == Format::f32 ? 4 : 2;
-  Gemm gemm = {.x = x, .w = nullptr, .y = y.data, .rows = tokens, .columns = columns, .y_stride = y.columns(), .y_format = y.format, .adds = adds};
+  Gemm gemm = {
+      .x = x, .w = nullptr, .y = y.data, .rows = tokens, .columns = columns, .y_stride = y.columns(), .y_format = y.format, .adds = adds};
   size_t column = 0;
   for (size_t i = 0; i < w.parts.size(); ++i) {
     const size_t rows = w.parts[i].rows();
@@ -153,7 +154,8 @@ void run_head(const HeadArgs& a, Stream& stream) {
 
 size_t bytes_for(const Weight& w, size_t tokens, bool has_products) {
   const size_t rows = std::min(tokens, kTokensAtOnce);
-  return Cublaslt::kWorkspaceBytes + scratch_bytes(w) + half_bytes(rows, w.in_features()) + (has_products ? half_bytes(rows, w.out_features()) : 0);
+  return Cublaslt::kWorkspaceBytes + scratch_bytes(w) + half_bytes(rows, w.in_features()) +
+         (has_products ? half_bytes(rows, w.out_features()) : 0);
 }
 
 }  // namespace
@@ -164,9 +166,9 @@ const KernelRow<LinearArgs> kLinearCublaslt = {
       return suits(*a.w, a.x.rows(), info) && a.x.format == Format::f16 && a.y.format == Format::f32 && !a.bias;
     },
     run_linear, [](const LinearArgs& a, const DeviceInfo&) { return Cublaslt::kWorkspaceBytes + scratch_bytes(*a.w); }};
-const KernelRow<QkvArgs> kQkvCublaslt = {
-    "qkv_cublaslt", [](const QkvArgs& a, const DeviceInfo& info) { return suits(*a.w, a.h.rows(), info); }, run_qkv,
-    [](const QkvArgs& a, const DeviceInfo&) { return bytes_for(*a.w, a.h.rows(), true); }};
+const KernelRow<QkvArgs> kQkvCublaslt = {"qkv_cublaslt",
+                                         [](const QkvArgs& a, const DeviceInfo& info) { return suits(*a.w, a.h.rows(), info); }, run_qkv,
+                                         [](const QkvArgs& a, const DeviceInfo&) { return bytes_for(*a.w, a.h.rows(), true); }};
 const KernelRow<GateUpArgs> kGateUpCublaslt = {
     "gate_up_cublaslt", [](const GateUpArgs& a, const DeviceInfo& info) { return suits(*a.w, a.h.rows(), info); }, run_gate_up,
     [](const GateUpArgs& a, const DeviceInfo&) { return bytes_for(*a.w, a.h.rows(), true); }};

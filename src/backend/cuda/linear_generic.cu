@@ -80,15 +80,14 @@ void run_head(const HeadArgs& a, Stream& stream) {
 }  // namespace
 
 const KernelRow<LinearArgs> kLinearGeneric = {"linear_generic", [](const LinearArgs&, const DeviceInfo&) { return true; }, run_linear};
-const KernelRow<QkvArgs> kQkvGeneric = {"qkv_generic", [](const QkvArgs&, const DeviceInfo&) { return true; }, run_qkv,
-                                        [](const QkvArgs& a, const DeviceInfo&) { return bytes_for(a.h.rows(), a.h.columns() , a.w->out_features()); }};
-const KernelRow<GateUpArgs> kGateUpGeneric = {"gate_up_generic", [](const GateUpArgs&, const DeviceInfo&) { return true; }, run_gate_up,
-                                              [](const GateUpArgs& a, const DeviceInfo&) {
-                                                return bytes_for(a.h.rows(), a.h.columns(), a.w->out_features());
-                                              }};
-const KernelRow<HeadArgs> kHeadGeneric = {"head_generic", [](const HeadArgs&, const DeviceInfo&) { return true; }, run_head,
-                                          [](const HeadArgs& a, const DeviceInfo&) {
-                                            return bytes_for(static_cast<size_t>(a.batch.num_sample_rows), a.h.columns(), 0);
-                                          }};
+const KernelRow<QkvArgs> kQkvGeneric = {
+    "qkv_generic", [](const QkvArgs&, const DeviceInfo&) { return true; }, run_qkv,
+    [](const QkvArgs& a, const DeviceInfo&) { return bytes_for(a.h.rows(), a.h.columns(), a.w->out_features()); }};
+const KernelRow<GateUpArgs> kGateUpGeneric = {
+    "gate_up_generic", [](const GateUpArgs&, const DeviceInfo&) { return true; }, run_gate_up,
+    [](const GateUpArgs& a, const DeviceInfo&) { return bytes_for(a.h.rows(), a.h.columns(), a.w->out_features()); }};
+const KernelRow<HeadArgs> kHeadGeneric = {
+    "head_generic", [](const HeadArgs&, const DeviceInfo&) { return true; }, run_head,
+    [](const HeadArgs& a, const DeviceInfo&) { return bytes_for(static_cast<size_t>(a.batch.num_sample_rows), a.h.columns(), 0); }};
 
 }  // namespace quern::cuda

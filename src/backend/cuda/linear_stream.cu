@@ -42,9 +42,12 @@ void tile_all(const Weight& w, const StreamArgs& args, size_t tokens, CudaStream
 }
 
 // `rows` of h, normed, as f16 in the workspace: the input of a tile kernel.
-void norm_into(StreamArgs& args, size_t tokens, const Tensor& h, const int32_t* rows, const Tensor& norm, float epsilon, Workspace& workspace,
-               CudaStream& stream) {
-  const Tensor x = {reinterpret_cast<std::byte*>(workspace.take<uint16_t>(tokens * h.columns())), {tokens, h.columns()}, Format::f16, h.device,
+void norm_into(StreamArgs& args, size_t tokens, const Tensor& h, const int32_t* rows, const Tensor& norm, float epsilon,
+               Workspace& workspace, CudaStream& stream) {
+  const Tensor x = {reinterpret_cast<std::byte*>(workspace.take<uint16_t>(tokens * h.columns())),
+                    {tokens, h.columns()},
+                    Format::f16,
+                    h.device,
                     kCanonical};
   launch_norm(h, rows, norm, epsilon, x, stream);
   args.x = reinterpret_cast<const uint16_t*>(x.data);
@@ -115,8 +118,8 @@ void run_qkv(const QkvArgs& a, Workspace& workspace, CudaStream& stream, const R
   StreamArgs args = args_of(a);
   if (!finishes_apart(a)) return run(args);
   const size_t tokens = a.h.rows(), features = a.w->out_features();
-  const Tensor products = {reinterpret_cast<std::byte*>(workspace.take<float>(tokens * features)), {tokens, features}, Format::f32, a.h.device,
-                           kCanonical};
+  const Tensor products = {
+      reinterpret_cast<std::byte*>(workspace.take<float>(tokens * features)), {tokens, features}, Format::f32, a.h.device, kCanonical};
   args.op = StreamOp::products;
   args.y = products.data;
   args.y_format = Format::f32;
@@ -124,21 +127,25 @@ void run_qkv(const QkvArgs& a, Workspace& workspace, CudaStream& stream, const R
   run(args);
   launch_qkv_finish(a, products, nullptr, stream);
 }
-size_t products_bytes(const QkvArgs& a) { return finishes_apart(a) ? Workspace::aligned(a.h.rows() * a.w->out_features() * sizeof(float)) : 0; }
+size_t products_bytes(const QkvArgs& a) {
+  return finishes_apart(a) ? Workspace::aligned(a.h.rows() * a.w->out_features() * sizeof(float)) : 0;
+}
 
 size_t sample_rows(const HeadArgs& a) { return static_cast<size_t>(a.batch.num_sample_rows); }
 
 }  // namespace
 
 const KernelRow<LinearArgs> kLinearStream = {
-    "linear_stream", [](const LinearArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_stream(a.x.rows(), a.x.columns(), info); },
+    "linear_stream",
+    [](const LinearArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_stream(a.x.rows(), a.x.columns(), info); },
     [](const LinearArgs& a, Stream& stream) { stream_all(*a.w, args_of(a), a.x.rows(), cuda_stream(stream)); }};
 const KernelRow<LinearArgs> kLinearTiles = {
     "linear_tiles", [](const LinearArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_tiles(*a.w, a.x.rows(), info); },
     [](const LinearArgs& a, Stream& stream) { tile_all(*a.w, args_of(a), a.x.rows(), cuda_stream(stream)); }};
 
 const KernelRow<GateUpArgs> kGateUpStream = {
-    "gate_up_stream", [](const GateUpArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_stream(a.h.rows(), a.h.columns(), info); },
+    "gate_up_stream",
+    [](const GateUpArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_stream(a.h.rows(), a.h.columns(), info); },
     [](const GateUpArgs& a, Stream& stream) {
       StreamArgs args = args_of(a);
       set_norm(args, a.h, nullptr, a.norm, a.norm_epsilon);
@@ -155,7 +162,8 @@ const KernelRow<GateUpArgs> kGateUpTiles = {
     [](const GateUpArgs& a, const DeviceInfo&) { return half_bytes(a.h.rows(), a.h.columns()); }};
 
 const KernelRow<HeadArgs> kHeadStream = {
-    "head_stream", [](const HeadArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_stream(sample_rows(a), a.h.columns(), info); },
+    "head_stream",
+    [](const HeadArgs& a, const DeviceInfo& info) { return streams(a, info) && fits_stream(sample_rows(a), a.h.columns(), info); },
     [](const HeadArgs& a, Stream& stream) {
       StreamArgs args = args_of(a);
       set_norm(args, a.h, a.batch.sample_rows, a.norm, a.norm_epsilon);

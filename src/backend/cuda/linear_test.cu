@@ -109,13 +109,14 @@ void check_linear(TestDevice& device, Format format, const LinearCase& c, Format
       }
       if (!row.supports(args, device.backend().info())) continue;
       device.run(row, args);
-      expect_close(fmt::format("{} {} {}x{}x{} x {} layout {}", row.name, format_name(format), c.tokens, c.columns, c.features,
-                               format_name(x_format), args.w->layout),
-                   device.download(args.y),
-                   [&](size_t i) { return want.sum[i] + (extras ? double{residual.values[i]} + bias.values[i % c.features] : 0); },
-                   [&](size_t i) {
-                     return want.tolerance(row.name, false, i / c.features, i % c.features) + (extras ? 0x1p-22 * (std::abs(want.sum[i]) + 8) : 0);
-                   });
+      expect_close(
+          fmt::format("{} {} {}x{}x{} x {} layout {}", row.name, format_name(format), c.tokens, c.columns, c.features,
+                      format_name(x_format), args.w->layout),
+          device.download(args.y),
+          [&](size_t i) { return want.sum[i] + (extras ? double{residual.values[i]} + bias.values[i % c.features] : 0); },
+          [&](size_t i) {
+            return want.tolerance(row.name, false, i / c.features, i % c.features) + (extras ? 0x1p-22 * (std::abs(want.sum[i]) + 8) : 0);
+          });
     }
   }
   device.clear();
@@ -176,9 +177,10 @@ void test_expand(TestDevice& device) {
       const Weight* w = device.load(WeightUse::qkv, parts, is_private);
       const Tensor out = device.allocate({24, 512}, Format::f16);
       cuda::launch_expand(*w, 1, 16, 24, reinterpret_cast<uint16_t*>(out.data), cuda::cuda_stream(device.runtime().stream()));
-      expect_close(fmt::format("expand {} layout {}", format_name(format), w->layout), device.download(out),
-                   [&](size_t i) { return parts[1].at(16 + i / 512, i % 512); },
-                   [&](size_t i) { return (kHalf + 0x1p-22) * std::abs(parts[1].at(16 + i / 512, i % 512)) + 0x1p-25; });
+      expect_close(
+          fmt::format("expand {} layout {}", format_name(format), w->layout), device.download(out),
+          [&](size_t i) { return parts[1].at(16 + i / 512, i % 512); },
+          [&](size_t i) { return (kHalf + 0x1p-22) * std::abs(parts[1].at(16 + i / 512, i % 512)) + 0x1p-25; });
     }
     device.clear();
   }
@@ -192,10 +194,12 @@ void test_gate_up(TestDevice& device) {
   std::vector<Case> cases = {{1, 256, 64}, {3, 172, 20}, {8, 640, 80}, {9, 256, 48}, {33, 384, 64}};
   if (!device.is_emulated()) cases.insert(cases.end(), {{1, 4096, 11008}, {64, 896, 4864}, {128, 1024, 512}, {300, 1024, 1024}});
   for (const Case& c : cases) {
-    for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::i8, Format::i8g32, Format::i4g128, Format::i4g64z, Format::q4_k}) {
+    for (const Format format :
+         {Format::f32, Format::f16, Format::bf16, Format::i8, Format::i8g32, Format::i4g128, Format::i4g64z, Format::q4_k}) {
       if (c.hidden % format_info(format).block_values != 0) continue;
       std::vector<HostTensor> parts;
-      for (int i = 0; i < 2; ++i) parts.push_back(random_tensor({c.intermediate, c.hidden}, format, rng, 1.5F / std::sqrt(static_cast<float>(c.hidden))));
+      for (int i = 0; i < 2; ++i)
+        parts.push_back(random_tensor({c.intermediate, c.hidden}, format, rng, 1.5F / std::sqrt(static_cast<float>(c.hidden))));
       HostTensor h = random_tensor({c.tokens, c.hidden}, Format::f32, rng, 2), norm = random_tensor({c.hidden}, Format::f32, rng, 0.1F, 1);
       const Products want = multiply(normed_rows(h, norm, kEpsilon), parts);
       for (const Format y_format : {Format::f32, Format::f16}) {
@@ -207,14 +211,15 @@ void test_gate_up(TestDevice& device) {
           device.poison(args.y);
           if (!row.supports(args, device.backend().info())) continue;
           device.run(row, args);
-          expect_close(fmt::format("{} {} {}x{}x{} y {}", row.name, format_name(format), c.tokens, c.hidden, c.intermediate, format_name(y_format)),
-                       device.download(args.y), [&](size_t i) { return silu(gate(i)) * up(i); },
-                       [&](size_t i) {  // the slope of silu is at most 1.1
-                         const size_t m = i / c.intermediate, n = i % c.intermediate;
-                         const double g = want.tolerance(row.name, true, m, n), u = want.tolerance(row.name, true, m, n + c.intermediate);
-                         return 1.1 * g * (std::abs(up(i)) + u) + std::abs(silu(gate(i))) * u + 0x1p-20 * std::abs(silu(gate(i)) * up(i)) +
-                                output_rounding(y_format, silu(gate(i)) * up(i));
-                       });
+          expect_close(
+              fmt::format("{} {} {}x{}x{} y {}", row.name, format_name(format), c.tokens, c.hidden, c.intermediate, format_name(y_format)),
+              device.download(args.y), [&](size_t i) { return silu(gate(i)) * up(i); },
+              [&](size_t i) {  // the slope of silu is at most 1.1
+                const size_t m = i / c.intermediate, n = i % c.intermediate;
+                const double g = want.tolerance(row.name, true, m, n), u = want.tolerance(row.name, true, m, n + c.intermediate);
+                return 1.1 * g * (std::abs(up(i)) + u) + std::abs(silu(gate(i))) * u + 0x1p-20 * std::abs(silu(gate(i)) * up(i)) +
+                       output_rounding(y_format, silu(gate(i)) * up(i));
+              });
         }
       }
       device.clear();
@@ -236,14 +241,19 @@ void test_head(TestDevice& device) {
       std::vector<std::vector<double>> rows;
       for (const int32_t row : batch.sample_rows) rows.push_back(normed(plain(h, static_cast<size_t>(row)), norm.values.data(), kEpsilon));
       const Products want = multiply(rows, parts);
-      const HeadArgs args = {device.upload(h), batch.device, device.upload(norm), kEpsilon, device.load(WeightUse::head, parts, true),
+      const HeadArgs args = {device.upload(h),
+                             batch.device,
+                             device.upload(norm),
+                             kEpsilon,
+                             device.load(WeightUse::head, parts, true),
                              device.allocate({rows.size(), vocab}, Format::f32)};
       for (const KernelRow<HeadArgs>& row : device.tables().head) {
         device.poison(args.logits);
         if (!row.supports(args, device.backend().info())) continue;
         device.run(row, args);
-        expect_close(fmt::format("{} {} vocab {}", row.name, format_name(format), vocab), device.download(args.logits),
-                     [&](size_t i) { return want.sum[i]; }, [&](size_t i) { return want.tolerance(row.name, true, i / vocab, i % vocab); });
+        expect_close(
+            fmt::format("{} {} vocab {}", row.name, format_name(format), vocab), device.download(args.logits),
+            [&](size_t i) { return want.sum[i]; }, [&](size_t i) { return want.tolerance(row.name, true, i / vocab, i % vocab); });
       }
       device.clear();
     }
@@ -284,11 +294,13 @@ void test_qkv(TestDevice& device) {
       HostTensor scales = random_tensor({max_positions}, Format::f32, rng, 0.1F, 1);
       const Products products = multiply(normed_rows(h, norm, kEpsilon), parts);
 
-      QkvArgs args = {.h = device.upload(h), .norm = device.upload(norm), .norm_epsilon = kEpsilon, .w = device.load(WeightUse::qkv, parts, true)};
+      QkvArgs args = {
+          .h = device.upload(h), .norm = device.upload(norm), .norm_epsilon = kEpsilon, .w = device.load(WeightUse::qkv, parts, true)};
       if (c.bias) args.bias = device.upload(bias);
       if (c.norms) args.q_norm = device.upload(q_norm), args.k_norm = device.upload(k_norm);
-      args.rope = {reinterpret_cast<const float*>(device.upload(cos_sin).data), c.scales ? reinterpret_cast<const float*>(device.upload(scales).data) : nullptr,
-                   static_cast<int32_t>(c.head_dim), static_cast<int32_t>(max_positions)};
+      args.rope = {reinterpret_cast<const float*>(device.upload(cos_sin).data),
+                   c.scales ? reinterpret_cast<const float*>(device.upload(scales).data) : nullptr, static_cast<int32_t>(c.head_dim),
+                   static_cast<int32_t>(max_positions)};
       args.batch = batch.device;
       const Shape cache = {static_cast<size_t>(batch.num_blocks) * c.kv_heads * 16, c.head_dim};
       const Tensor k = device.allocate(cache, kv_format), v = device.allocate(cache, kv_format);
@@ -320,7 +332,8 @@ void test_qkv(TestDevice& device) {
           return p;
         };
         if (is_v) return plain_value(d);
-        const size_t i = d % half, row_index = static_cast<size_t>(batch.variants[token]) * max_positions + static_cast<size_t>(batch.positions[token]);
+        const size_t i = d % half,
+                     row_index = static_cast<size_t>(batch.variants[token]) * max_positions + static_cast<size_t>(batch.positions[token]);
         const double cos = cos_sin.at(row_index, 2 * i), sin = cos_sin.at(row_index, 2 * i + 1);
         const Value low = plain_value(i), high = plain_value(i + half);
         Value r = d < half ? Value{low.value * cos - high.value * sin, 0} : Value{high.value * cos + low.value * sin, 0};
@@ -336,14 +349,16 @@ void test_qkv(TestDevice& device) {
         if (!row.supports(args, device.backend().info())) continue;
         for (const Tensor& out : {args.q, k, v}) device.poison(out);
         device.run(row, args);
-        const std::string what = fmt::format("{} {} hidden {} heads {}/{} dim {}", row.name, format_name(format), c.hidden, c.heads, c.kv_heads, c.head_dim);
+        const std::string what =
+            fmt::format("{} {} hidden {} heads {}/{} dim {}", row.name, format_name(format), c.hidden, c.heads, c.kv_heads, c.head_dim);
         const size_t q_columns = c.heads * c.head_dim;
-        expect_close(what + " q", device.download(args.q),
-                     [&](size_t i) { return value_of(row.name, i / q_columns, i % q_columns / c.head_dim, i % c.head_dim).value; },
-                     [&](size_t i) {
-                       const Value r = value_of(row.name, i / q_columns, i % q_columns / c.head_dim, i % c.head_dim);
-                       return r.error + output_rounding(q_format, r.value);
-                     });
+        expect_close(
+            what + " q", device.download(args.q),
+            [&](size_t i) { return value_of(row.name, i / q_columns, i % q_columns / c.head_dim, i % c.head_dim).value; },
+            [&](size_t i) {
+              const Value r = value_of(row.name, i / q_columns, i % q_columns / c.head_dim, i % c.head_dim);
+              return r.error + output_rounding(q_format, r.value);
+            });
         for (const bool is_v : {false, true}) {
           const std::vector<float> got = device.download(is_v ? v : k);
           std::vector<float> written;
@@ -351,7 +366,8 @@ void test_qkv(TestDevice& device) {
           size_t poisoned = 0;
           for (size_t token = 0; token < tokens; ++token) {
             for (size_t head = 0; head < c.kv_heads; ++head) {
-              const size_t slot = static_cast<size_t>(batch.slots[token]), at = ((slot / 16 * c.kv_heads + head) * 16 + slot % 16) * c.head_dim;
+              const size_t slot = static_cast<size_t>(batch.slots[token]),
+                           at = ((slot / 16 * c.kv_heads + head) * 16 + slot % 16) * c.head_dim;
               for (size_t d = 0; d < c.head_dim; ++d) {
                 written.push_back(got[at + d]);
                 want.push_back(value_of(row.name, token, c.heads + (is_v ? c.kv_heads : 0) + head, d));
@@ -360,8 +376,9 @@ void test_qkv(TestDevice& device) {
           }
           for (const float value : got) poisoned += std::isnan(value) ? 1 : 0;
           const double step = kv_format == Format::bf16 ? 0x1p-8 : kv_format == Format::f16 ? kHalf : 0;
-          expect_close(what + (is_v ? " v" : " k"), written, [&](size_t i) { return want[i].value; },
-                       [&](size_t i) { return want[i].error + step * std::abs(want[i].value) + (step > 0 ? 0x1p-25 : 0); });
+          expect_close(
+              what + (is_v ? " v" : " k"), written, [&](size_t i) { return want[i].value; },
+              [&](size_t i) { return want[i].error + step * std::abs(want[i].value) + (step > 0 ? 0x1p-25 : 0); });
           expect(poisoned == got.size() - written.size(), what + " writes its slots alone");
         }
       }
@@ -382,10 +399,15 @@ void test_batch_independence(TestDevice& device) {
                norm = random_tensor({hidden}, Format::f32, rng);
     std::vector<SequenceShape> sequences(tokens, SequenceShape{1, 3});
     const TestBatch batch = make_batch(device, sequences, 16, 100, rng);
-    LinearArgs linear = {.x = device.upload(x), .w = device.load(WeightUse::down, one, true), .y = device.allocate({tokens, features}, Format::f32)};
+    LinearArgs linear = {
+        .x = device.upload(x), .w = device.load(WeightUse::down, one, true), .y = device.allocate({tokens, features}, Format::f32)};
     GateUpArgs gate_up = {device.upload(h), device.upload(norm), kEpsilon, device.load(WeightUse::gate_up, two, true),
                           device.allocate({tokens, features}, Format::f16)};
-    HeadArgs head = {gate_up.h, batch.device, gate_up.norm, kEpsilon, device.load(WeightUse::head, vocab, true),
+    HeadArgs head = {gate_up.h,
+                     batch.device,
+                     gate_up.norm,
+                     kEpsilon,
+                     device.load(WeightUse::head, vocab, true),
                      device.allocate({tokens, features}, Format::f32)};
     const auto run = [&](size_t first, size_t count) {
       const auto part = [&](Tensor t) {

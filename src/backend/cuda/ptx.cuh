@@ -37,18 +37,11 @@ QUERN_DEVICE uint4 load16(const void* at) { return *static_cast<const uint4*>(at
 
 // Copies 16 bytes from global to shared memory in the background. `stream_policy`: an L2 policy of evict_first_policy(), for data that
 // is read once.
-QUERN_DEVICE uint64_t evict_first_policy() {
-  uint64_t policy;
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
+QUERN_DEVICE uint64_t evict_first_policy() { return 0; }
 QUERN_DEVICE void copy16(void* smem, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_address(smem)), "l"(global) : "memory");
 }
-QUERN_DEVICE void copy16(void* smem, const void* global, uint64_t stream_policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(smem_address(smem)), "l"(global), "l"(stream_policy)
-               : "memory");
-}
+QUERN_DEVICE void copy16(void* smem, const void* global, uint64_t) { copy16(smem, global); }
 QUERN_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most kPending of this thread's latest groups are under way.
 template <int kPending>

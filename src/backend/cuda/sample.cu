@@ -68,7 +68,9 @@ QUERN_DEVICE int sort_candidates(const SampleView& row, Shared& shared, int want
   const int thread = static_cast<int>(threadIdx.x);
   // A cut that keeps exactly the wanted ones, unless there are not as many.
   const SampleCut all = {0, 0x7fffffff};
-  const SampleCut cut = wanted >= row.count ? all : search_cut(row, all, static_cast<double>(wanted), [](float) { return 1.0; }, shared.sums);
+  const SampleCut cut = wanted >= row.count ? all
+                                            : search_cut(
+                                                  row, all, static_cast<double>(wanted), [](float) { return 1.0; }, shared.sums);
   if (thread == 0) shared.num_candidates = 0;
   sync_block();
   row.each(logit_of_key(max(cut.key, order_key(-INFINITY))), [&](int id, float logit) {
@@ -126,10 +128,13 @@ QUERN_DEVICE void modify(const SampleKernelArgs& a, const SampleRow& r, float* l
 }
 
 // The model's logit of a token, before it was changed.
-QUERN_DEVICE float original(const SampleKernelArgs& a, const SampleRow& r, const float* logits, const float* originals, int32_t token, Shared& shared) {
+QUERN_DEVICE float original(const SampleKernelArgs& a, const SampleRow& r, const float* logits, const float* originals, int32_t token,
+                            Shared& shared) {
   int found = 0;
-  for (int i = r.biases_begin + static_cast<int>(threadIdx.x); i < r.biases_end; i += kSampleThreads) found |= a.biases[i].token == token ? 1 : 0;
-  for (int i = r.counts_begin + static_cast<int>(threadIdx.x); i < r.counts_end; i += kSampleThreads) found |= a.counts[i].token == token ? 1 : 0;
+  for (int i = r.biases_begin + static_cast<int>(threadIdx.x); i < r.biases_end; i += kSampleThreads)
+    found |= a.biases[i].token == token ? 1 : 0;
+  for (int i = r.counts_begin + static_cast<int>(threadIdx.x); i < r.counts_end; i += kSampleThreads)
+    found |= a.counts[i].token == token ? 1 : 0;
   found = reduce_block(found, shared.ints, [](int x, int y) { return x | y; });
   return found != 0 ? originals[token] : logits[token];
 }
@@ -183,7 +188,8 @@ QUERN_DEVICE int32_t draw_by_weight(SampleView& row, const SampleRow& r, Shared&
   if (r.top_k > 0 && r.top_k <= kShortTopK) return draw_among(row, r, sort_candidates(row, shared, r.top_k), shared);
   SampleCut cut = {0, 0x7fffffff};
   if (r.top_k > 0 && r.top_k < row.count) {
-    cut = search_cut(row, cut, static_cast<double>(r.top_k), [](float) { return 1.0; }, shared.sums);
+    cut = search_cut(
+        row, cut, static_cast<double>(r.top_k), [](float) { return 1.0; }, shared.sums);
   }
   if (r.top_p < 1) {
     double mass = 0;
@@ -191,7 +197,8 @@ QUERN_DEVICE int32_t draw_by_weight(SampleView& row, const SampleRow& r, Shared&
       if (cut.keeps(order_key(logit), id)) mass += static_cast<double>(row.weight(logit));
     });
     mass = reduce_block(mass, shared.doubles, [](double a, double b) { return a + b; });
-    cut = search_cut(row, cut, static_cast<double>(r.top_p) * mass, [](float weight) { return static_cast<double>(weight); }, shared.sums);
+    cut = search_cut(
+        row, cut, static_cast<double>(r.top_p) * mass, [](float weight) { return static_cast<double>(weight); }, shared.sums);
   }
   return race(row, r, cut, shared);
 }
@@ -202,8 +209,12 @@ __global__ void __launch_bounds__(kSampleThreads) sample(const __grid_constant__
   let_next_start();
   const auto index = static_cast<size_t>(blockIdx.x);
   const SampleRow r = a.rows[index];
-  SampleView row = {a.logits + index * static_cast<size_t>(a.columns), reinterpret_cast<float*>(dynamic_smem()), a.count,
-                    (a.count + kSampleBlock - 1) / kSampleBlock, 0, 1};
+  SampleView row = {a.logits + index * static_cast<size_t>(a.columns),
+                    reinterpret_cast<float*>(dynamic_smem()),
+                    a.count,
+                    (a.count + kSampleBlock - 1) / kSampleBlock,
+                    0,
+                    1};
   const bool wants_logprobs = r.num_logprobs >= 0 && a.logprobs != nullptr;
   const bool is_modified = r.biases_begin != r.biases_end || r.counts_begin != r.counts_end || r.allowed_row >= 0;
   if (r.temperature <= 0 && !wants_logprobs && !is_modified) {  // one pass
@@ -278,9 +289,10 @@ void run(const SampleArgs& a, Stream& stream) {
 
 }  // namespace
 
-const KernelRow<SampleArgs> kSampleRow = {"sample_block", [](const SampleArgs&, const DeviceInfo&) { return true; }, run,
-                                          [](const SampleArgs& a, const DeviceInfo&) {
-                                            return Workspace::aligned(std::min(kRowsAtOnce, a.logits.rows()) * a.logits.columns() * sizeof(float));
-                                          }};
+const KernelRow<SampleArgs> kSampleRow = {
+    "sample_block", [](const SampleArgs&, const DeviceInfo&) { return true; }, run,
+    [](const SampleArgs& a, const DeviceInfo&) {
+      return Workspace::aligned(std::min(kRowsAtOnce, a.logits.rows()) * a.logits.columns() * sizeof(float));
+    }};
 
 }  // namespace quern::cuda

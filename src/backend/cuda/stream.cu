@@ -1,7 +1,7 @@
 // Which weights stream, and the launches of their kernels.
-#include "backend/cuda/stream.h"
-
 #include <algorithm>
+
+#include "backend/cuda/stream.h"
 
 namespace quern::cuda {
 namespace {

@@ -74,7 +74,8 @@ QUERN_DEVICE void finish_tile(const StreamArgs& a, int tile, int first, int lane
       finish_linear(a, rows.granule[0] * 8 + g, token, low);
       finish_linear(a, rows.granule[1] * 8 + g, token, high);
     } else if (a.op == StreamOp::gate_up) {
-      store_value(a.y, token * static_cast<size_t>(a.y_stride) + static_cast<size_t>(rows.granule[0] * 8 + g), a.y_format, silu(low) * high);
+      store_value(a.y, token * static_cast<size_t>(a.y_stride) + static_cast<size_t>(rows.granule[0] * 8 + g), a.y_format,
+                  silu(low) * high);
     } else {
       const int row = rows.granule[0] * 8 + g;
       finish_qkv(a, rows.part[0], row / a.kv.head_dim, row % a.kv.head_dim, token, low, high);

@@ -88,7 +88,8 @@ __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid
       copy_wait<kDepth - 2>();
       sync_warp();
       const unsigned char* const x_stage = x_lane + stage * W::kColumns * 2;
-      W::multiply(slots + slot * W::kBytes, lane, [&](int j, int) { return load16(x_stage + j * 64); }, sums);
+      W::multiply(
+          slots + slot * W::kBytes, lane, [&](int j, int) { return load16(x_stage + j * 64); }, sums);
       copy_next(slot == 0 ? kDepth - 1 : slot - 1);  // the slot that the stage before this one used
       slot = slot == kDepth - 1 ? 0 : slot + 1;
     }
@@ -113,7 +114,8 @@ __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid
 // Shared memory of the deep and the shallow variant for `tokens` rows of `columns`.
 template <class W, int kDepth>
 constexpr size_t stream_smem(int columns, int tokens) {
-  return kPartialBytes + static_cast<size_t>(kSlices * kDepth * W::kBytes) + static_cast<size_t>(tokens) * static_cast<size_t>(x_stride(columns));
+  return kPartialBytes + static_cast<size_t>(kSlices * kDepth * W::kBytes) +
+         static_cast<size_t>(tokens) * static_cast<size_t>(x_stride(columns));
 }
 
 template <class W>

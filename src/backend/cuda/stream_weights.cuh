@@ -42,7 +42,8 @@ struct HalfWeights {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = lane / 8 + 4 * i;
-      copy16(slot + row * 128 + (chunk ^ (row % 2 * 4)) * 16, tile.codes[i / 2] + static_cast<size_t>(row % 8) * row_bytes + offset, policy);
+      copy16(slot + row * 128 + (chunk ^ (row % 2 * 4)) * 16, tile.codes[i / 2] + static_cast<size_t>(row % 8) * row_bytes + offset,
+             policy);
     }
   }
   // sums[m][n] += tile m of the stage at slots + m * kBytes, times x fragments x(j, n).
@@ -69,14 +70,12 @@ struct HalfWeights {
 // Granules of kBits-bit codes. kGroups scales a row and granule (0: one a row, applied at the end), each with its zero point if kZeros.
 template <int kBits, int kGroups, bool kZeros>
 struct GranuleWeights {
-  static constexpr int kColumns = kBits == 4 ? 128 : 64, kBlocks = kColumns / 32;  // blocks of 32 columns
+  static constexpr int kColumns = kBits == 4 ? 128 : 64, kBlocks = kColumns / 32;    // blocks of 32 columns
   static constexpr int kEntry = kZeros ? 4 : 2, kScaleBytes = 8 * kGroups * kEntry;  // of a granule
   static constexpr int kBytes = 1024 + 2 * kScaleBytes;
   static constexpr bool kHasRowScales = kGroups == 0;
   static constexpr size_t granule_bytes(int columns) { return static_cast<size_t>(columns) * kBits; }
-  static constexpr size_t scale_bytes(int columns) {
-    return kGroups == 0 ? 32 : static_cast<size_t>(columns / kColumns) * kScaleBytes;
-  }
+  static constexpr size_t scale_bytes(int columns) { return kGroups == 0 ? 32 : static_cast<size_t>(columns / kColumns) * kScaleBytes; }
 
   QUERN_DEVICE static void copy(unsigned char* slot, const TileSource& tile, int stage, int, int lane, uint64_t policy) {
 #pragma unroll
@@ -87,7 +86,8 @@ struct GranuleWeights {
     if constexpr (kGroups != 0) {
       if (lane < 2 * kChunks) {
         const std::byte* const scales = lane < kChunks ? tile.scales[0] : tile.scales[1];
-        copy16(slot + 1024 + lane * 16, scales + static_cast<size_t>(stage) * kScaleBytes + static_cast<size_t>(lane % kChunks) * 16, policy);
+        copy16(slot + 1024 + lane * 16, scales + static_cast<size_t>(stage) * kScaleBytes + static_cast<size_t>(lane % kChunks) * 16,
+               policy);
       }
     }
   }

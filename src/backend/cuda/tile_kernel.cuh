@@ -13,9 +13,9 @@ static_assert(kClusterBlocks * kTileWarps / kRowWarps == kSlices);
 
 template <class W, int kTiles, int kTokenTiles, int kDepth>
 struct TileShape {
-  static constexpr int kChunks = W::kColumns / 8;                       // of 16 bytes a row and stage of x
-  static constexpr int kXBytes = kTokenTiles * 8 * W::kColumns * 2;     // of a stage and slice
-  static constexpr int kWeightBytes = kTiles * W::kBytes;               // of a stage and warp
+  static constexpr int kChunks = W::kColumns / 8;                    // of 16 bytes a row and stage of x
+  static constexpr int kXBytes = kTokenTiles * 8 * W::kColumns * 2;  // of a stage and slice
+  static constexpr int kWeightBytes = kTiles * W::kBytes;            // of a stage and warp
   static constexpr size_t kSums = size_t{kRowWarps} * kTiles * kTokenTiles * kWarp * sizeof(float4);
   static constexpr size_t kCopies = size_t{kDepth} * (kTileWarps * kWeightBytes + 2 * kXBytes);
   static constexpr size_t kSmem = kCopies > 2 * kSums ? kCopies : 2 * kSums;
@@ -68,8 +68,9 @@ __global__ void __launch_bounds__(kTileWarps* kWarp, kTokenTiles <= 4 ? 2 : 1) t
     copy_wait<kDepth - 2>();
     sync_threads(1 + slice_warp, kRowWarps * kWarp);  // x of this stage is there for all; the stage before it is no longer read
     const unsigned char* const x = x_slots + stage % kDepth * S::kXBytes + g * W::kColumns * 2;
-    W::multiply(slots + stage % kDepth * S::kWeightBytes, lane,
-                [&](int j, int n) { return load16(x + n * 8 * W::kColumns * 2 + ((4 * j + t) ^ (g % 2 * 4)) * 16); }, sums);
+    W::multiply(
+        slots + stage % kDepth * S::kWeightBytes, lane,
+        [&](int j, int n) { return load16(x + n * 8 * W::kColumns * 2 + ((4 * j + t) ^ (g % 2 * 4)) * 16); }, sums);
     copy_weights(stage + kDepth - 1);
     copy_x(stage + kDepth - 1);
     copy_commit();
@@ -127,7 +128,7 @@ template <class W, int kWide>
 void run_tiles(const StreamArgs& a, CudaStream& stream) {
   if (a.num_tokens <= 8) return run_tile_shape<W, 1, 1, 4>(a, stream);
   if (a.num_tokens <= 16) return run_tile_shape<W, 1, 2, 4>(a, stream);
-  if (a.num_tokens <= 32) return run_tile_shape<W, kWide, 4, kWide == 1 ? 4 : 3>(a, stream);
+  if (a.num_tokens <= 32) return run_tile_shape < W, kWide, 4, kWide == 1 ? 4 : 3 > (a, stream);
   return run_tile_shape<W, kWide, 8, 3>(a, stream);
 }
 
