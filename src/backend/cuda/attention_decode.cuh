@@ -84,17 +84,23 @@ QUERN_DEVICE bool find_item(const AttentionView& v, const int* ends, int item, D
   return true;
 }
 
-// Copies this warp's 32 rows of K or V; positions that do not count repeat one that does.
-template <int kHeadDim>
-QUERN_DEVICE void copy_rows(unsigned char* rows, const std::byte* cache, const AttentionView& v, const DecodeUnit& unit, int first,
-                            int lane) {
-  constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarp / kChunks;
+// Rows in the cache of the warp's 32 tokens, a lane each; positions that do not count repeat one that does.
+QUERN_DEVICE uint32_t find_row(const AttentionView& v, const DecodeUnit& unit, int first, int lane) {
   const int32_t* const table = v.block_tables + static_cast<size_t>(unit.sequence) * static_cast<size_t>(v.block_table_stride);
+  const int position = min(max(first + lane, unit.begin), unit.end - 1);
+  const auto page = static_cast<uint32_t>(table[position >> v.page_shift] * v.kv.num_kv_heads + unit.kv_head);
+  return (page << v.page_shift) + static_cast<uint32_t>(position & (v.kv.block_tokens - 1));
+}
+// Copies the warp's rows of K or V.
+template <int kHeadDim>
+QUERN_DEVICE void copy_rows(unsigned char* rows, const std::byte* cache, uint32_t row_of_lane, int lane) {
+  constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarp / kChunks;
 #pragma unroll 4
   for (int i = 0; i < kWarpTokens / kRowsAtOnce; ++i) {
-    const int token = i * kRowsAtOnce + lane / kChunks, position = min(max(first + token, unit.begin), unit.end - 1);
+    const int token = i * kRowsAtOnce + lane / kChunks;
+    const uint32_t row = shuffle(row_of_lane, token);
     copy16(row_chunk<kHeadDim>(rows, token, lane % kChunks),
-           cache + cache_offset<kHeadDim>(v, table, unit.kv_head, position) + static_cast<size_t>(lane % kChunks) * 16);
+           cache + static_cast<size_t>(row) * kHeadDim * 2 + static_cast<size_t>(lane % kChunks) * 16);
   }
 }
 
@@ -118,11 +124,14 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
   bool is_item = find_item(v, ends, static_cast<int>(blockIdx.x), now);
   const auto first_of = [&](const DecodeUnit& unit) { return unit.tile + warp * kWarpTokens; };
   const auto counts = [&](const DecodeUnit& unit) { return first_of(unit) < unit.end && first_of(unit) + kWarpTokens > unit.begin; };
+  uint32_t row = 0;  // of the unit whose K was copied last
   const auto copy_k = [&](const DecodeUnit& unit) {
-    if (counts(unit)) copy_rows<kHeadDim>(k_rows, v.kv.k, v, unit, first_of(unit), lane);
+    if (!counts(unit)) return;
+    row = find_row(v, unit, first_of(unit), lane);
+    copy_rows<kHeadDim>(k_rows, v.kv.k, row, lane);
   };
   const auto copy_v = [&](const DecodeUnit& unit) {
-    if (counts(unit)) copy_rows<kHeadDim>(v_rows, v.kv.v, v, unit, first_of(unit), lane);
+    if (counts(unit)) copy_rows<kHeadDim>(v_rows, v.kv.v, row, lane);
   };
   // Only the newest position is written in this step: everything before it is there already.
   const bool is_early = is_item && min(first_of(now) + kWarpTokens, now.end) < v.context_lengths[now.sequence];
@@ -132,21 +141,26 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
   if (is_item && !is_early) copy_k(now), copy_commit(), copy_v(now), copy_commit();
 
   uint32_t q[kSteps][2];
-  float4 sums[kSteps * 2];
-  float most = -INFINITY, weight = 0;  // of row g: query head kv_head * group + g
+  const auto load_q = [&](const DecodeUnit& unit) {  // rows beyond the group repeat its last
+    const auto head = static_cast<size_t>(unit.kv_head * group + min(g, group - 1));
+    const uint16_t* const values =
+        v.q + (static_cast<size_t>(v.query_start[unit.sequence]) * static_cast<size_t>(v.num_heads) + head) * kHeadDim;
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      q[i][0] = *reinterpret_cast<const uint32_t*>(values + 16 * i + 2 * t);
+      q[i][1] = *reinterpret_cast<const uint32_t*>(values + 16 * i + 8 + 2 * t);
+    }
+  };
+  if (is_item) load_q(now);
+  float4 sums[kSteps];                 // of dimensions 16 i + g (x, y) and 8 more (z, w) for the query heads 2 t (x, z) and 2 t + 1
+  float most = -INFINITY, weight = 0;  // of query head kv_head * group + g
   int loaded_item = -1;
   while (is_item) {
     const auto token = static_cast<size_t>(v.query_start[now.sequence]);
     if (now.item != loaded_item) {
       loaded_item = now.item;
-      const auto head = static_cast<size_t>(now.kv_head * group + min(g, group - 1));
-      const uint16_t* const row = v.q + (token * static_cast<size_t>(v.num_heads) + head) * kHeadDim;
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) {
-        q[i][0] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(row + 16 * i + 2 * t));
-        q[i][1] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(row + 16 * i + 8 + 2 * t));
-        sums[2 * i] = sums[2 * i + 1] = float4{};
-      }
+      for (int i = 0; i < kSteps; ++i) sums[i] = float4{};
       most = -INFINITY;
       weight = 0;
     }
@@ -167,14 +181,15 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
 #pragma unroll
         for (int i = 0; i < kSteps; i += 2) {
           const uint4 b = load_matrices(row_chunk<kHeadDim>(k_rows, 8 * n + lane % 8, 2 * i + lane / 8));
-          mma_16<kBfloat>(scores[n], q[i][0], 0, q[i][1], 0, b.x, b.y);
-          mma_16<kBfloat>(scores[n], q[i + 1][0], 0, q[i + 1][1], 0, b.z, b.w);
+          mma_16<kBfloat>(scores[n], q_pair<kBfloat>(q[i][0]), 0, q_pair<kBfloat>(q[i][1]), 0, b.x, b.y);
+          mma_16<kBfloat>(scores[n], q_pair<kBfloat>(q[i + 1][0]), 0, q_pair<kBfloat>(q[i + 1][1]), 0, b.z, b.w);
         }
       }
     }
     sync_warp();
     if (is_next) copy_k(next);
     copy_commit();
+    if (is_next && next.item != now.item) load_q(next);
 
     float next_most = most;
 #pragma unroll
@@ -203,20 +218,18 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
     copy_wait<1>();
     sync_warp();
     if (is_counted) {
+      const float low_keep = shuffle(keep, 8 * t), high_keep = shuffle(keep, 8 * t + 4);  // of heads 2 t and 2 t + 1
 #pragma unroll
-      for (int i = 0; i < 2 * kSteps; ++i) {
-        sums[i].x *= keep;
-        sums[i].y *= keep;
-      }
+      for (int i = 0; i < kSteps; ++i)
+        sums[i] = make_float4(sums[i].x * low_keep, sums[i].y * high_keep, sums[i].z * low_keep, sums[i].w * high_keep);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {  // 16 tokens each
+      for (int half = 0; half < 2; ++half) {  // 16 tokens each: V^T times the weights
         const uint32_t p0 = pair_from<kBfloat>(scores[2 * half].x, scores[2 * half].y);
         const uint32_t p1 = pair_from<kBfloat>(scores[2 * half + 1].x, scores[2 * half + 1].y);
 #pragma unroll
-        for (int i = 0; i < kSteps; ++i) {  // 16 dimensions each
-          const uint4 b = load_matrices_transposed(row_chunk<kHeadDim>(v_rows, 16 * half + lane % 16, 2 * i + lane / 16));
-          mma_16<kBfloat>(sums[2 * i], p0, 0, p1, 0, b.x, b.y);
-          mma_16<kBfloat>(sums[2 * i + 1], p0, 0, p1, 0, b.z, b.w);
+        for (int i = 0; i < kSteps; ++i) {
+          const uint4 w = load_matrices_transposed(row_chunk<kHeadDim>(v_rows, 16 * half + lane / 16 * 8 + lane % 8, 2 * i + lane / 8 % 2));
+          mma_16<kBfloat>(sums[i], w.x, w.y, w.z, w.w, p0, p1);
         }
       }
     }
@@ -225,13 +238,16 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const
     copy_commit();
 
     if (!is_next || next.item != now.item) {  // the item is complete: the warps' parts, then the chunks' parts, in order
-      float* const mine = meeting + (warp * kMaxGroup + g) * kStride;
+      float* const mine = meeting + (warp * kMaxGroup + 2 * t) * kStride;
 #pragma unroll
-      for (int i = 0; i < 2 * kSteps; ++i) {
-        mine[8 * i + 2 * t] = sums[i].x;
-        mine[8 * i + 2 * t + 1] = sums[i].y;
+      for (int i = 0; i < kSteps; ++i) {
+        mine[16 * i + g] = sums[i].x;
+        mine[kStride + 16 * i + g] = sums[i].y;
+        mine[16 * i + g + 8] = sums[i].z;
+        mine[kStride + 16 * i + g + 8] = sums[i].w;
       }
-      if (t == 0) mine[kHeadDim] = most, mine[kHeadDim + 1] = weight;
+      float* const head = meeting + (warp * kMaxGroup + g) * kStride;
+      if (t == 0) head[kHeadDim] = most, head[kHeadDim + 1] = weight;
       sync_block();
       const auto out_at = [&](int row) {
         return (token * static_cast<size_t>(v.num_heads) + static_cast<size_t>(now.kv_head * group + row)) * kHeadDim;

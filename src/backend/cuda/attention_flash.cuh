@@ -95,19 +95,19 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
     const int first = begin + tile * kKeyTokens;
     const bool is_whole = first + kKeyTokens - 1 <= tile_position && (v.window == 0 || first > last_position - v.window);
     float next_most[2] = {most[0], most[1]};
+    const auto masked = [&](float score, int j, int position) {
+      const bool visible = is_whole || (j <= position && (v.window == 0 || j > position - v.window));
+      return visible ? score * v.scale : -INFINITY;
+    };
 #pragma unroll
     for (int n = 0; n < kKeyTokens / 8; ++n) {
       const int j = first + 8 * n + 2 * t;
-      float* const values[2][2] = {{&scores[n].x, &scores[n].y}, {&scores[n].z, &scores[n].w}};
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const bool visible = is_whole || (j + i <= positions[r] && (v.window == 0 || j + i > positions[r] - v.window));
-          *values[r][i] = visible ? *values[r][i] * v.scale : -INFINITY;
-          next_most[r] = fmaxf(next_most[r], *values[r][i]);
-        }
-      }
+      scores[n].x = masked(scores[n].x, j, positions[0]);
+      scores[n].y = masked(scores[n].y, j + 1, positions[0]);
+      scores[n].z = masked(scores[n].z, j, positions[1]);
+      scores[n].w = masked(scores[n].w, j + 1, positions[1]);
+      next_most[0] = fmaxf(next_most[0], fmaxf(scores[n].x, scores[n].y));
+      next_most[1] = fmaxf(next_most[1], fmaxf(scores[n].z, scores[n].w));
     }
     float keep[2];
 #pragma unroll

@@ -16,34 +16,74 @@ static_assert(kStreamThreads == kNormThreads);
 // Bytes from one row of x in shared memory to the next: 64 more than a multiple of 128, so that two rows meet no bank twice.
 constexpr int x_stride(int columns) { return columns * 2 + 64; }
 
-// x of the launch as f16 rows in shared memory. `sums`: room for kSlices floats a row.
-QUERN_DEVICE void stage_input(const StreamArgs& a, unsigned char* x, float* sums) {
-  const int thread = static_cast<int>(threadIdx.x), stride = x_stride(a.columns);
-  if (a.x != nullptr) {
-    for (int m = 0; m < a.num_tokens; ++m) {
-      const uint16_t* const row = a.x + static_cast<size_t>(a.first_token + m) * static_cast<size_t>(a.columns);
-      for (int k = 8 * thread; k < a.columns; k += 8 * kStreamThreads) {
-        *reinterpret_cast<uint4*>(x + m * stride + k * 2) = *reinterpret_cast<const uint4*>(row + k);
-      }
-    }
-    return;
+// The norm's weights of this thread, fetched before the kernel before this one has ended.
+constexpr int kVectors = 8;  // of 4 columns a thread: rows of up to 8192 columns stay in registers
+struct NormWeights {
+  float4 of[kVectors];
+};
+QUERN_DEVICE int column_of(int vector) { return 4 * (static_cast<int>(threadIdx.x) + vector * kStreamThreads); }
+QUERN_DEVICE void load_row(const float* row, int columns, float4 (&values)[kVectors]) {
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    if (column_of(i) < columns) values[i] = *reinterpret_cast<const float4*>(row + column_of(i));
   }
+}
+
+QUERN_DEVICE void stage_plain(const StreamArgs& a, unsigned char* x) {
+  const int stride = x_stride(a.columns);
+  for (int m = 0; m < a.num_tokens; ++m) {
+    const uint16_t* const row = a.x + static_cast<size_t>(a.first_token + m) * static_cast<size_t>(a.columns);
+#pragma unroll 4
+    for (int k = 8 * static_cast<int>(threadIdx.x); k < a.columns; k += 8 * kStreamThreads) {
+      *reinterpret_cast<uint4*>(x + m * stride + k * 2) = *reinterpret_cast<const uint4*>(row + k);
+    }
+  }
+}
+
+QUERN_DEVICE void store_normed(unsigned char* x, int column, float factor, const float4& v, const float4& w) {
+  *reinterpret_cast<uint2*>(x + column * 2) = make_uint2(half2_from(normed(v.x, factor, w.x), normed(v.y, factor, w.y)),
+                                                         half2_from(normed(v.z, factor, w.z), normed(v.w, factor, w.w)));
+}
+
+// x of the launch as f16 rows in shared memory. `sums`: room for kSlices floats a row.
+QUERN_DEVICE void stage_input(const StreamArgs& a, const NormWeights& weights, unsigned char* x, float* sums) {
+  if (a.x != nullptr) return stage_plain(a, x);
+  const int thread = static_cast<int>(threadIdx.x), stride = x_stride(a.columns);
   const auto h_row = [&](int m) {
     const int row = a.h_rows == nullptr ? a.first_token + m : a.h_rows[a.first_token + m];
     return a.h + static_cast<size_t>(row) * static_cast<size_t>(a.columns);
   };
+  const bool is_short = a.columns <= 4 * kVectors * kStreamThreads;
+  float4 values[kVectors];
   for (int m = 0; m < a.num_tokens; ++m) {
-    const float sum = warp_sum(partial_squares(h_row(m), a.columns));
+    float part = 0;
+    if (is_short) {
+      load_row(h_row(m), a.columns, values);
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {  // the order of partial_squares
+        const float4 v = values[i];
+        if (column_of(i) < a.columns) part = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, part))));
+      }
+    } else {
+      part = partial_squares(h_row(m), a.columns);
+    }
+    const float sum = warp_sum(part);
     if (thread % kWarp == 0) sums[m * kNormWarps + thread / kWarp] = sum;
   }
   sync_block();
   for (int m = 0; m < a.num_tokens; ++m) {
     const float factor = inverse_rms(sums + m * kNormWarps, a.columns, a.epsilon);
-    const float* const row = h_row(m);
-    for (int k = 4 * thread; k < a.columns; k += 4 * kStreamThreads) {
-      const float4 v = *reinterpret_cast<const float4*>(row + k), w = *reinterpret_cast<const float4*>(a.norm + k);
-      *reinterpret_cast<uint2*>(x + m * stride + k * 2) = make_uint2(half2_from(normed(v.x, factor, w.x), normed(v.y, factor, w.y)),
-                                                                     half2_from(normed(v.z, factor, w.z), normed(v.w, factor, w.w)));
+    if (!is_short) {
+      for (int k = 4 * thread; k < a.columns; k += 4 * kStreamThreads) {
+        store_normed(x + m * stride, k, factor, *reinterpret_cast<const float4*>(h_row(m) + k),
+                     *reinterpret_cast<const float4*>(a.norm + k));
+      }
+      continue;
+    }
+    if (a.num_tokens > 1) load_row(h_row(m), a.columns, values);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      if (column_of(i) < a.columns) store_normed(x + m * stride, column_of(i), factor, values[i], weights.of[i]);
     }
   }
 }
@@ -76,13 +116,17 @@ __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid
   };
   for (int i = 0; i < kDepth - 1; ++i) copy_next(i);
 
+  NormWeights weights;
+  if (a.norm != nullptr) load_row(a.norm, a.columns, weights.of);
   wait_for_previous();
-  stage_input(a, x, reinterpret_cast<float*>(partials));
+  stage_input(a, weights, x, reinterpret_cast<float*>(partials));
   sync_block();
 
   const unsigned char* const x_lane = x + min(lane / 4, a.num_tokens - 1) * x_stride(a.columns) + lane % 4 * 16 + begin * W::kColumns * 2;
   int slot = 0, turn = 0, half = 0;
   for (int tile = static_cast<int>(blockIdx.x); tile < a.num_tiles; tile += tile_step) {
+    FinishInputs inputs;
+    if (warp == turn) inputs = load_finish<W>(a, tile, 0, lane);
     float4 sums[1][1] = {};
     for (int stage = 0; stage < stages; ++stage) {
       copy_wait<kDepth - 2>();
@@ -104,7 +148,7 @@ __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid
         const float4 sum = make_float4(p.x + q.x, p.y + q.y, p.z + q.z, p.w + q.w);
         total = pair == 0 ? sum : make_float4(total.x + sum.x, total.y + sum.y, total.z + sum.z, total.w + sum.w);
       }
-      finish_tile<W>(a, tile, 0, lane, total);
+      finish_tile(a, tile, 0, lane, total, inputs);
     }
     turn = turn == kSlices - 1 ? 0 : turn + 1;
     half ^= 1;

@@ -99,10 +99,12 @@ __global__ void __launch_bounds__(kTileWarps* kWarp, kTokenTiles <= 4 ? 2 : 1) t
       }
     }
   }
+  sync_block();
   sync_cluster();
   constexpr int kPieces = kRowWarps * kTiles * kTokenTiles;
   for (int piece = rank + kClusterBlocks * warp; piece < kPieces; piece += kClusterBlocks * kTileWarps) {
     const float4* const at = meeting + piece * kWarp + lane;
+    const FinishInputs inputs = load_finish<W>(a, min(first_tile + piece / kTokenTiles, a.num_tiles - 1), piece % kTokenTiles * 8, lane);
     float4 total = load_cluster16(at, 0);
 #pragma unroll
     for (uint32_t block = 1; block < kClusterBlocks; ++block) {
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(kTileWarps* kWarp, kTokenTiles <= 4 ? 2 : 1) t
       total = make_float4(total.x + part.x, total.y + part.y, total.z + part.z, total.w + part.w);
     }
     const int tile = first_tile + piece / kTokenTiles;
-    if (tile < a.num_tiles) finish_tile<W>(a, tile, piece % kTokenTiles * 8, lane, total);
+    if (tile < a.num_tiles) finish_tile(a, tile, piece % kTokenTiles * 8, lane, total, inputs);
   }
   sync_cluster();  // no block ends while another reads its shared memory
 }
