@@ -209,11 +209,11 @@ void expect_contains(const std::string& text, std::initializer_list<const char*>
 TEST(Build, ValueThatIsNotFiniteIsNamed) {
   const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
   const std::tuple<const char*, const char*, size_t, float, const char*, const char*> kBad[] = {
-      {"qwen2", "model.layers.1.mlp.up_proj.weight", 3 * 64 + 5, nan, "[3,5]", "nan"},
-      {"qwen2", "model.layers.0.self_attn.k_proj.bias", 7, infinity, "[7]", "inf"},
-      {"qwen1", "transformer.h.0.attn.c_attn.weight", 70 * 64 + 1, -infinity, "[70,1]", "-inf"},
-      {"qwen1", "transformer.h.1.attn.c_attn.bias", 190, nan, "[190]", "nan"},
-      {"qwen3", "model.norm.weight", 63, nan, "[63]", "nan"},
+      {"qwen2", "model.layers.1.mlp.up_proj.weight", 3 * 64 + 5, nan, "value 197 at [3,5]", "nan"},
+      {"qwen2", "model.layers.0.self_attn.k_proj.bias", 7, infinity, "value 7:", "inf"},
+      {"qwen1", "transformer.h.0.attn.c_attn.weight", 70 * 64 + 1, -infinity, "value 4481 at [70,1]", "-inf"},
+      {"qwen1", "transformer.h.1.attn.c_attn.bias", 190, nan, "value 190:", "nan"},
+      {"qwen3", "model.norm.weight", 63, nan, "value 63:", "nan"},
   };
   for (const auto& [family, name, index, value, shown_index, shown_value] : kBad) {
     for (const char* dtype : {"F32", "F16", "BF16"}) {

@@ -136,10 +136,20 @@ void read_stop_words(const JsonFields& fields, const Tokenizer& tokenizer, StopI
   }
 }
 
+// tokenizer_config.json's template is a text, or a list of named ones.
+void check_template_kind(const Checkpoint& checkpoint) {
+  if (!checkpoint.tokenizer_config().is_object()) return;
+  const auto found = checkpoint.tokenizer_config().find("chat_template");
+  if (found == checkpoint.tokenizer_config().end() || found->is_null() || found->is_string() || found->is_array()) return;
+  raise(invalid_input, "{}: tokenizer_config.json: chat_template: want a text or a list, found {}", escaped(checkpoint.path()),
+        found->type_name());
+}
+
 // The format that prompts of this checkpoint take, or null for a text model. Base models of Qwen ship the template of their chat models;
 // what tells them apart is that no file names the token that ends a turn as an end of text.
 const ChatFormat* choose_chat_format(const ModelFamily& family, const Checkpoint& checkpoint, const StopIds& stop_ids,
                                      std::vector<std::string>& notes) {
+  check_template_kind(checkpoint);
   const std::optional<std::string> jinja = chat_template_text(checkpoint);
   const ChatFormat* format = jinja ? recognise_chat_template(*jinja) : nullptr;
   if (format == nullptr) {

@@ -152,6 +152,19 @@ TEST(Prompting, WhatIsRefused) {
   }
 }
 
+// T10: a template is never run; what is no template at all is refused.
+TEST(Prompting, TemplateOfAnotherKindIsRefused) {
+  for (const Json& value : {Json(7), Json(true), Json::object()}) {
+    tiny::Checkpoint checkpoint = tiny::make("qwen2");
+    checkpoint.tokenizer_config["chat_template"] = value;
+    EXPECT_THROW(read(checkpoint), Error) << value;
+  }
+  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  checkpoint.tokenizer_config["chat_template"] = {{{"name", "tools"}, {"template", "x"}}, {{"name", "default"}, {"template", kChatml}}};
+  checkpoint.config["eos_token_id"] = 258;
+  EXPECT_EQ(read(checkpoint).chat.at("format"), "chatml");
+}
+
 // G19
 TEST(Prompting, GgufIdsBeyondTheVocabularyAreRefused) {
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {

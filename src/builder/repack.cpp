@@ -135,8 +135,9 @@ void TensorRepacker::refuse(size_t begin, size_t count) const {
   const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
   const auto largest = std::ranges::max_element(values, {}, [](float value) { return std::fabs(value); });
   const auto worst = static_cast<size_t>((bad != values.end() ? bad : largest) - values.begin());
-  const std::string index = is_vector_ ? fmt::format("[{}]", source_row(worst)) : fmt::format("[{},{}]", source_row(first), worst);
-  raise(invalid_input, "{}: {}: value {}: want {}, found {}", where_, escaped(plan_->source->name), index,
+  const size_t index = is_vector_ ? source_row(worst) : source_row(first) * columns_ + worst;
+  const std::string place = is_vector_ ? "" : fmt::format(" at [{},{}]", source_row(first), worst);
+  raise(invalid_input, "{}: {}: value {}{}: want {}, found {}", where_, escaped(plan_->source->name), index, place,
         bad != values.end() ? "a finite number" : fmt::format("one that {} can hold", to_->name), values[worst]);
 }
 
