@@ -278,6 +278,30 @@ TEST(Build, OptionsAreChecked) {
   EXPECT_EQ(tiny::read_file(folder / "notes.txt"), "mine");
 }
 
+// E08
+TEST(Build, OutputThatIsTheInputIsRefused) {
+  const tiny::Folder folder;
+  tiny::write_gguf(tiny::make("qwen2"), folder / "m.gguf", "F16");
+  tiny::make("qwen3").write(folder / "m");
+  const std::string gguf = tiny::read_file(folder / "m.gguf"), weights = tiny::read_file(folder / "m/model.safetensors");
+  fs::create_symlink(folder / "m.gguf", folder / "link.quern");
+  fs::create_hard_link(folder / "m.gguf", folder / "hard.quern");
+  fs::create_symlink("m/model.safetensors", folder / "weights.quern");
+  const std::pair<std::string, std::string> kSame[] = {
+      {folder / "m.gguf", folder / "link.quern"}, {folder / "m.gguf", folder / "hard.quern"}, {folder / "m", folder / "weights.quern"}};
+  for (const auto& [source, output] : kSame) {
+    try {
+      build_engine({.source = source, .output = output});
+      ADD_FAILURE() << output;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), usage) << error.message();
+      EXPECT_NE(error.message().find("same file"), std::string::npos) << error.message();
+    }
+  }
+  EXPECT_TRUE(tiny::read_file(folder / "m.gguf") == gguf);
+  EXPECT_TRUE(tiny::read_file(folder / "m/model.safetensors") == weights);
+}
+
 // E07 and B5: killed at any report, no file has the final name; the next build is not disturbed and writes the same bytes.
 TEST(Build, KilledBuildLeavesNoEngine) {
   const tiny::Folder folder;

@@ -2,6 +2,8 @@
 #include "builder/model_cache.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -92,6 +94,33 @@ TEST(ModelCache, DamagedEntryIsBuiltAgain) {
   EXPECT_EQ(resolve_model(folder / "m.gguf", said.options()), path);
   EXPECT_FALSE(said.lines.empty());
   EXPECT_TRUE(tiny::read_file(path) == whole);
+}
+
+// K: processes that want the same engine at once get one file, whole.
+TEST(ModelCache, ProcessesShareOneBuild) {
+  const tiny::Folder folder;
+  const Variable cache("XDG_CACHE_HOME", (folder / "cache").c_str());
+  tiny::make("qwen2").write(folder / "m");
+  std::vector<pid_t> children;
+  for (int i = 0; i < 4; ++i) {
+    children.push_back(::fork());
+    ASSERT_GE(children.back(), 0);
+    if (children.back() != 0) continue;
+    try {
+      EngineFile::open(resolve_model(folder / "m", {.num_threads = 1, .say = [](const std::string&) {}}))->verify(1);
+      ::_exit(0);
+    } catch (const Error&) {
+      ::_exit(1);
+    }
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  }
+  size_t engines = 0;
+  for (const auto& entry : fs::directory_iterator(folder / "cache/quern")) engines += entry.path().extension() == ".quern" ? 1 : 0;
+  EXPECT_EQ(engines, 1U);
 }
 
 // C08
