@@ -13,22 +13,22 @@ namespace {
 struct Cache {
   const KvView& kv;
   const int32_t* table;  // the sequence's block ids
-  size_t kv_head, row_bytes;
+  size_t kv_head;
 
-  size_t offset(size_t position) const {
-    const auto tokens = static_cast<size_t>(kv.block_tokens);
-    const auto block = static_cast<size_t>(table[position / tokens]);
-    return ((block * static_cast<size_t>(kv.num_kv_heads) + kv_head) * tokens + position % tokens) * row_bytes;
+  // Values before the block of `position`.
+  size_t block(size_t position) const {
+    const auto tokens = static_cast<size_t>(kv.block_tokens), head_dim = static_cast<size_t>(kv.head_dim);
+    return (static_cast<size_t>(table[position / tokens]) * static_cast<size_t>(kv.num_kv_heads) + kv_head) * tokens * head_dim;
   }
 };
 
 template <class S>
 void attend(const Cache& cache, const float* q, size_t begin, size_t end, float scale, std::vector<float>& scores, std::vector<float>& row,
             float* y) {
-  const auto head_dim = static_cast<size_t>(cache.kv.head_dim);
+  const auto head_dim = static_cast<size_t>(cache.kv.head_dim), tokens = static_cast<size_t>(cache.kv.block_tokens);
   float most = -INFINITY;
   for (size_t j = begin; j < end; ++j) {
-    S::unpack(cache.kv.k + cache.offset(j), head_dim, row.data());
+    for (size_t d = 0; d < head_dim; ++d) S::unpack(cache.kv.k + (cache.block(j) + d * tokens + j % tokens) * S::kBytes, 1, &row[d]);
     scores[j - begin] = dot(q, row.data(), head_dim) * scale;
     most = std::max(most, scores[j - begin]);
   }
@@ -37,7 +37,7 @@ void attend(const Cache& cache, const float* q, size_t begin, size_t end, float 
   for (size_t j = begin; j < end; ++j) {
     const float weight = std::exp(scores[j - begin] - most);
     sum += weight;
-    S::unpack(cache.kv.v + cache.offset(j), head_dim, row.data());
+    S::unpack(cache.kv.v + (cache.block(j) + j % tokens * head_dim) * S::kBytes, head_dim, row.data());
     for (size_t d = 0; d < head_dim; ++d) y[d] += weight * row[d];
   }
   for (size_t d = 0; d < head_dim; ++d) y[d] /= sum;
@@ -56,7 +56,7 @@ void run(const AttentionArgs& a, Stream& stream) {
           const size_t token = first + i / num_heads, head = i % num_heads;
           const auto visible_end = static_cast<size_t>(a.batch.positions[token]) + 1, window = static_cast<size_t>(a.window);
           const size_t visible_begin = window == 0 || visible_end < window ? 0 : visible_end - window;
-          const Cache cache{a.kv, table, head / group, row_bytes(a.kv.format, head_dim)};
+          const Cache cache{a.kv, table, head / group};
           attend<S>(cache, a.q.f32(token) + head * head_dim, visible_begin, visible_end, a.scale, scores, row,
                     a.y.f32(token) + head * head_dim);
         }
@@ -67,6 +67,8 @@ void run(const AttentionArgs& a, Stream& stream) {
 
 }  // namespace
 
-const KernelRow<AttentionArgs> kAttentionScalar = {"attention_scalar", [](const AttentionArgs&, const DeviceInfo&) { return true; }, run};
+const KernelRow<AttentionArgs> kAttentionScalar = {
+    "attention_scalar",
+    [](const AttentionArgs& a, const DeviceInfo&) { return format_info(a.kv.format).block_values == 1 && a.kv.format != Format::i8; }, run};
 
 }  // namespace quern::cpu

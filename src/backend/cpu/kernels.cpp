@@ -23,7 +23,7 @@ const DeviceTables& tables() {
   static const std::vector<KernelRow<GateUpArgs>> gate_up = rows(gate_up_panel_rows(), kGateUpScalar);
   static const std::vector<KernelRow<HeadArgs>> head = rows(head_panel_rows(), kHeadScalar);
   static const KernelRow<EmbedArgs> embed[] = {kEmbedScalar};
-  static const KernelRow<AttentionArgs> attention[] = {kAttentionScalar};
+  static const std::vector<KernelRow<AttentionArgs>> attention = rows(attention_rows(), kAttentionScalar);
   static const KernelRow<SampleArgs> sample[] = {
 #ifdef __x86_64__
       kSampleAvx2,

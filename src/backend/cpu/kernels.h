@@ -9,6 +9,8 @@ std::span<const KernelRow<LinearArgs>> linear_panel_rows();
 std::span<const KernelRow<QkvArgs>> qkv_panel_rows();
 std::span<const KernelRow<GateUpArgs>> gate_up_panel_rows();
 std::span<const KernelRow<HeadArgs>> head_panel_rows();
+// attention.cpp, for blocks and heads of a multiple of 16.
+std::span<const KernelRow<AttentionArgs>> attention_rows();
 
 extern const KernelRow<EmbedArgs> kEmbedScalar;
 extern const KernelRow<QkvArgs> kQkvScalar;

@@ -41,6 +41,11 @@ struct Lanes {
     const auto* halves = reinterpret_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
   }
+  static F load_bf16(const std::byte* p) {
+    const auto* halves = reinterpret_cast<const __m128i*>(p);
+    const I v = {_mm256_cvtepu16_epi32(_mm_loadu_si128(halves)), _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1))};
+    return as_float(shift_left<16>(v));
+  }
   static void load_bf16_pairs(const std::byte* p, F& even, F& odd) {  // [16][2]
     const I v = load_i(p);
     even = as_float(shift_left<16>(v));

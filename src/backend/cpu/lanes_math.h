@@ -27,10 +27,26 @@ inline float max_lanes(Lanes::I x) {
   return result;
 }
 
-// e^x for x in [-87, 88], the ends beyond; within 2 units in the last place. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its series of
-// degree 7 (truncation 5e-9 relative).
+// The largest lane; any lane when one is NaN.
+inline float largest_lane(Lanes::F x) {
+  alignas(64) float v[16];
+  Lanes::store(v, x);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) v[i] = v[i] > v[i + width] ? v[i] : v[i + width];
+  }
+  return v[0];
+}
+
+inline float first_lane(Lanes::F x) {
+  alignas(64) float v[16];
+  Lanes::store(v, x);
+  return v[0];
+}
+
+// e^x for x in [-87, 88], the ends beyond, NaN for NaN; within 2 units in the last place. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its
+// series of degree 7 (truncation 5e-9 relative).
 inline Lanes::F exp_lanes(Lanes::F x) {
-  x = Lanes::min(Lanes::max(x, Lanes::all(-87.F)), Lanes::all(88.F));
+  x = Lanes::min(Lanes::all(88.F), Lanes::max(Lanes::all(-87.F), x));
   const Lanes::F n = Lanes::round(Lanes::mul(x, Lanes::all(1.44269504F)));
   Lanes::F r = Lanes::fma(n, Lanes::all(-0.693145752F), x);  // ln 2, high 16 bits
   r = Lanes::fma(n, Lanes::all(-1.42860682e-6F), r);         // the rest

@@ -72,6 +72,11 @@ struct Lanes {
     std::memcpy(bits, p, sizeof(bits));
     return each([&](size_t i) { return f16_to_f32(bits[i]); });
   }
+  static F load_bf16(const std::byte* p) {
+    Bf16Bits bits[16];
+    std::memcpy(bits, p, sizeof(bits));
+    return each([&](size_t i) { return bf16_to_f32(bits[i]); });
+  }
   static void load_bf16_pairs(const std::byte* p, F& even, F& odd) {  // [16][2]
     Bf16Bits bits[32];
     std::memcpy(bits, p, sizeof(bits));

@@ -4,32 +4,12 @@
 #include "backend/cpu/lanes_math.h"
 #include "backend/cpu/panel_product.h"
 #include "backend/cpu/panel_sources.h"
+#include "backend/cpu/row_tiles.h"
 
 namespace quern::cpu {
 namespace {
 
 constexpr size_t kPrefetch = 2048;  // bytes ahead of what is read
-
-// Tiles of nearly equal size, at most `most` rows each.
-struct Tiles {
-  size_t count, small, num_large;  // the first num_large tiles have small + 1 rows
-  Tiles(size_t rows, size_t most) : count((rows + most - 1) / most), small(rows / count), num_large(rows % count) {}
-  size_t first(size_t tile) const { return tile * small + (tile < num_large ? tile : num_large); }
-  size_t rows(size_t tile) const { return small + (tile < num_large ? 1 : 0); }
-  size_t of(size_t row) const {
-    const size_t large = num_large * (small + 1);
-    return row < large ? row / (small + 1) : num_large + (row - large) / small;
-  }
-};
-
-// Calls Kernel::run<rows>(args...) for rows in 1..kMost.
-template <class Kernel, int kMost, class... Args>
-inline void with_rows(size_t rows, const Args&... args) {
-  if constexpr (kMost > 1) {
-    if (rows < kMost) return with_rows<Kernel, kMost - 1>(rows, args...);
-  }
-  Kernel::template run<kMost>(args...);
-}
 
 // ---- Integer weights. A view of a group offers code(q), scale(i), offset(i).
 

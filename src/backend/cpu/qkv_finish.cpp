@@ -39,12 +39,13 @@ void finish_qkv_row(const QkvArgs& a, size_t token, float* products) {
   for (size_t i = 0; i < num_heads * head_dim; ++i) q[i] = products[i] * scale;
 
   const auto slot = static_cast<size_t>(a.batch.slots[token]);
-  const size_t bytes = row_bytes(a.kv.format, head_dim);
-  const auto pack = format_info(a.kv.format).pack;
-  for (size_t head = 0; head < kv_heads; ++head) {
-    const size_t row = (slot / block_tokens * kv_heads + head) * block_tokens + slot % block_tokens;
-    pack(products + (num_heads + head) * head_dim, head_dim, a.kv.k + row * bytes);
-    pack(products + (num_heads + kv_heads + head) * head_dim, head_dim, a.kv.v + row * bytes);
+  const size_t block_values = block_tokens * head_dim, in_block = slot % block_tokens;
+  const FormatInfo& format = format_info(a.kv.format);
+  const float *k = products + num_heads * head_dim, *v = k + kv_heads * head_dim;
+  for (size_t head = 0; head < kv_heads; ++head, k += head_dim, v += head_dim) {
+    const size_t block = (slot / block_tokens * kv_heads + head) * block_values;
+    format.pack(v, head_dim, a.kv.v + (block + in_block * head_dim) * format.block_bytes);
+    for (size_t d = 0; d < head_dim; ++d) format.pack(k + d, 1, a.kv.k + (block + d * block_tokens + in_block) * format.block_bytes);
   }
 }
 

@@ -142,17 +142,26 @@ TEST(Qkv, EveryRow) {
             device.run(row, args);
 
             const std::string what = fmt::format("{} {} tokens {} threads {}", c.name, row.name, count, device.info().num_threads);
-            const size_t row_bytes = k_cache.tensor.row_bytes();
+            const size_t value_bytes = format_info(c.kv).block_bytes, row_bytes = c.head_dim * value_bytes;
+            // The bytes of a token's head in the cache, dimensions in order.
             const auto cached = [&](const Owned& cache, size_t token, size_t head) {
-              const auto slot = static_cast<size_t>(d.slots[token]);
-              return cache.tensor.data + ((slot / kBlockTokens * c.kv_heads + head) * kBlockTokens + slot % kBlockTokens) * row_bytes;
+              const auto slot = static_cast<size_t>(d.slots[token]), in_block = slot % kBlockTokens;
+              const size_t block = (slot / kBlockTokens * c.kv_heads + head) * kBlockTokens * c.head_dim;
+              std::vector<std::byte> row;
+              for (size_t i = 0; i < c.head_dim; ++i) {
+                const size_t at = block + (&cache == &k_cache ? i * kBlockTokens + in_block : in_block * c.head_dim + i);
+                row.insert(row.end(), cache.tensor.data + at * value_bytes, cache.tensor.data + (at + 1) * value_bytes);
+              }
+              return row;
             };
             std::vector<std::byte> bytes;  // of the tokens in order
             for (size_t t = 0; t < count; ++t) {
               bytes.insert(bytes.end(), q.tensor.data + t * q.tensor.row_bytes(), q.tensor.data + (t + 1) * q.tensor.row_bytes());
               for (size_t head = 0; head < c.kv_heads; ++head) {
-                for (const Owned* cache : {&k_cache, &v_cache})
-                  bytes.insert(bytes.end(), cached(*cache, t, head), cached(*cache, t, head) + row_bytes);
+                for (const Owned* cache : {&k_cache, &v_cache}) {
+                  const std::vector<std::byte> row = cached(*cache, t, head);
+                  bytes.insert(bytes.end(), row.begin(), row.end());
+                }
               }
             }
             std::vector<std::byte>& all = first[arithmetic_of(loaded.weight)];
@@ -173,9 +182,9 @@ TEST(Qkv, EveryRow) {
               check(c, want.q.data(), q.f32(t), want.q.size(), 0, what + " q");
               std::vector<float> values(c.head_dim);
               for (size_t head = 0; head < c.kv_heads; ++head) {
-                format_info(c.kv).unpack(cached(k_cache, t, head), c.head_dim, values.data());
+                format_info(c.kv).unpack(cached(k_cache, t, head).data(), c.head_dim, values.data());
                 check(c, want.k.data() + head * c.head_dim, values.data(), c.head_dim, rounding, what + " k");
-                format_info(c.kv).unpack(cached(v_cache, t, head), c.head_dim, values.data());
+                format_info(c.kv).unpack(cached(v_cache, t, head).data(), c.head_dim, values.data());
                 check(c, want.v.data() + head * c.head_dim, values.data(), c.head_dim, rounding, what + " v");
               }
             }
