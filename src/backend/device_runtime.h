@@ -10,9 +10,9 @@ namespace quern {
 
 struct BackendOptions {
   Device device;
-  size_t num_threads = 0;  // CPU: 0 = usable_cores()
-  std::string forced_off;  // CPU: instruction sets not to use, comma-separated ("avx512,avx2"); QUERN_CPU_OFF adds to it
-  std::string kernels;     // "op=row,op=row": run this row or fail (--kernel)
+  size_t num_threads = 0;               // CPU: 0 = usable_cores()
+  std::string forced_off;               // CPU: instruction sets not to use, comma-separated ("avx512,avx2"); QUERN_CPU_OFF adds to it
+  std::string kernels;                  // "op=row,op=row": run this row or fail (--kernel)
 };
 
 class DeviceRuntime {
@@ -45,6 +45,6 @@ class DeviceRuntime {
 
 std::unique_ptr<DeviceRuntime> open_cpu(const BackendOptions& options);
 std::unique_ptr<DeviceRuntime> open_cuda(const BackendOptions& options);  // throws incompatible in a build without CUDA
-size_t num_cuda_devices();                                                // 0 without CUDA, driver or GPU
+size_t num_cuda_devices();                                               // 0 without CUDA, driver or GPU
 
 }  // namespace quern

@@ -1,4 +1,6 @@
 // The second half of qkv, shared by its rows: bias, per-head norms, rope, query scale, and the way into the cache.
+// On the CPU a block of K is [head_dim, block_tokens], the other way round than a block of V: a vector of attention then holds one
+// dimension of neighbouring positions.
 #pragma once
 #include "backend/ops/ops.h"
 

@@ -36,7 +36,6 @@ struct RopeView {
 };
 
 // One layer of the paged KV cache: K and V each [num_blocks, num_kv_heads, block_tokens, head_dim] in `format` (f32, f16 or bf16).
-// On the CPU a block of K is [head_dim, block_tokens] instead: a vector then holds one dimension of neighbouring positions.
 struct KvView {
   std::byte* k = nullptr;
   std::byte* v = nullptr;
