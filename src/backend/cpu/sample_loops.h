@@ -25,37 +25,45 @@ void sample_rows(const SampleArgs& args, Stream& stream, const SampleLoops& loop
 // Static members of a type of the including file alone, so that no other file's build of them is linked instead.
 template <class Tag>
 struct SampleLoopsFor {
+  // Vectors of the compiler, which it builds from what the target has: plain loops over 16 lanes are taken apart into scalars here.
+  using Floats = float __attribute__((vector_size(64)));
+  using Words = uint32_t __attribute__((vector_size(64)));
+
   static bool block_maxima(const float* logits, size_t count, float* maxima) {
-    uint32_t worst = 0;  // largest magnitude: infinities and NaN are at the top
-    for (size_t begin = 0; begin < count; begin += kSampleBlock) {
-      const size_t size = count - begin < kSampleBlock ? count - begin : kSampleBlock;
-      float largest[16];
-      uint32_t magnitude[16] = {};
-      for (size_t lane = 0; lane < 16; ++lane) largest[lane] = logits[begin];
-      size_t i = 0;
-      for (; i + 16 <= size; i += 16) {
-        for (size_t lane = 0; lane < 16; ++lane) {
-          const float value = logits[begin + i + lane];
-          uint32_t bits;
-          std::memcpy(&bits, &value, sizeof(bits));
-          bits &= 0x7fffffffU;
-          largest[lane] = value > largest[lane] ? value : largest[lane];
-          magnitude[lane] = bits > magnitude[lane] ? bits : magnitude[lane];
-        }
-      }
-      for (size_t lane = 0; i + lane < size; ++lane) {
-        const float value = logits[begin + i + lane];
-        uint32_t bits;
-        std::memcpy(&bits, &value, sizeof(bits));
+    Words magnitude = {};  // the largest so far: infinities and NaN are at the top
+    const size_t whole = count / kSampleBlock * kSampleBlock;
+    for (size_t begin = 0; begin < whole; begin += kSampleBlock) {
+      Floats largest;
+      std::memcpy(&largest, logits + begin, sizeof(largest));
+      for (size_t i = begin; i < begin + kSampleBlock; i += 16) {
+        Floats values;
+        std::memcpy(&values, logits + i, sizeof(values));
+        Words bits;
+        std::memcpy(&bits, &values, sizeof(bits));
         bits &= 0x7fffffffU;
-        largest[lane] = value > largest[lane] ? value : largest[lane];
-        magnitude[lane] = bits > magnitude[lane] ? bits : magnitude[lane];
+        magnitude = bits > magnitude ? bits : magnitude;
+        largest = values > largest ? values : largest;
       }
-      for (size_t lane = 1; lane < 16; ++lane) largest[0] = largest[lane] > largest[0] ? largest[lane] : largest[0];
-      for (size_t lane = 0; lane < 16; ++lane) worst = magnitude[lane] > worst ? magnitude[lane] : worst;
-      maxima[begin / kSampleBlock] = largest[0];
+      float lanes[16];
+      std::memcpy(lanes, &largest, sizeof(lanes));
+      maxima[begin / kSampleBlock] = largest_of(lanes, 16);
     }
+    uint32_t worst = 0;
+    for (size_t lane = 0; lane < 16; ++lane) worst = magnitude[lane] > worst ? magnitude[lane] : worst;
+    for (size_t i = whole; i < count; ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, logits + i, sizeof(bits));
+      bits &= 0x7fffffffU;
+      worst = bits > worst ? bits : worst;
+    }
+    if (whole < count) maxima[whole / kSampleBlock] = largest_of(logits + whole, count - whole);
     return worst < 0x7f800000U;
+  }
+
+  static float largest_of(const float* values, size_t count) {
+    float largest = values[0];
+    for (size_t i = 1; i < count; ++i) largest = values[i] > largest ? values[i] : largest;
+    return largest;
   }
 
   static void weights(const float* logits, size_t count, float largest, float inverse_temperature, float* weights) {

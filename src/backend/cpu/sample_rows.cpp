@@ -131,10 +131,12 @@ class Row {
     const auto top_k = static_cast<size_t>(std::max(row_.top_k, 0));
     if (top_k > 0 && top_k <= kMaxCandidates) return draw_among(most_preferred(top_k));
     Cut cut;
-    if (top_k > 0 && top_k < count_) cut = search([](float) { return 1.0; }, cut, static_cast<double>(top_k));
+    if (top_k > 0 && top_k < count_) cut = search([](float) { return 1.0; }, cut, static_cast<double>(top_k), 0);
     if (row_.top_p < 1) {
-      const auto weight = [](float w) { return static_cast<double>(w); };
-      cut = search(weight, cut, static_cast<double>(row_.top_p) * sum_kept(cut));
+      // What top_p leaves out weighs at most (1 - top_p) of the sum, so tokens below a count-th of that are all left out.
+      const double sum = sum_kept(cut), out = (1 - static_cast<double>(row_.top_p)) * sum;
+      const auto least = static_cast<float>(0.999 * out / static_cast<double>(count_));
+      cut = search([](float w) { return static_cast<double>(w); }, cut, static_cast<double>(row_.top_p) * sum, least);
     }
     return race(cut);
   }
@@ -163,12 +165,12 @@ class Row {
     if (time < best || (time == best && token < winner)) best = time, winner = token;
   }
 
-  // visit(begin, end, weights) for each block that has a key of at least `least`.
+  // visit(begin, end, weights) for each block that has a key of at least `least_key` and a weight of at least `least_weight`.
   template <class Visit>
-  void each_block(uint32_t least, Visit&& visit) const {
+  void each_block(uint32_t least_key, float least_weight, Visit&& visit) const {
     float weights[kSampleBlock];
     for (size_t b = 0; b < maxima_.size(); ++b) {
-      if (order_key(maxima_[b]) < least) continue;
+      if (order_key(maxima_[b]) < least_key || sample_weight(maxima_[b], largest_, inverse_temperature_) < least_weight) continue;
       const auto [begin, end] = block(b);
       loops_.weights(logits_ + begin, end - begin, largest_, inverse_temperature_, weights);
       visit(begin, end, static_cast<const float*>(weights));
@@ -178,7 +180,7 @@ class Row {
   double sum_kept(const Cut& cut) const {
     if (cut.key == 0) return loops_.sum_weights(logits_, count_, largest_, inverse_temperature_);
     double sum = 0;
-    each_block(cut.key, [&](size_t begin, size_t end, const float* weights) {
+    each_block(cut.key, 0, [&](size_t begin, size_t end, const float* weights) {
       for (size_t i = begin; i < end; ++i) {
         if (cut.keeps(order_key(logits_[i]), static_cast<int32_t>(i))) sum += static_cast<double>(weights[i - begin]);
       }
@@ -187,8 +189,9 @@ class Row {
   }
 
   // The smallest cut within `outer` whose tokens' shares reach `target`, by the digits of the order key: 11, 11 and 10 bits, then by id.
+  // Tokens below `least_weight` are known to be beyond it.
   template <class Share>  // share(weight)
-  Cut search(const Share& share, const Cut& outer, double target) const {
+  Cut search(const Share& share, const Cut& outer, double target, float least_weight) const {
     constexpr int kShifts[] = {21, 10, 0};
     constexpr size_t kBins = 2048;
     std::vector<double> bins(kBins);
@@ -198,10 +201,17 @@ class Row {
     for (const int shift : kShifts) {
       std::ranges::fill(bins, 0.0);
       const uint32_t mask = (uint32_t{1} << (known_shift - shift)) - 1;
-      each_block(known_shift < 32 ? prefix << known_shift : 0, [&](size_t begin, size_t end, const float* weights) {
+      each_block(known_shift < 32 ? prefix << known_shift : 0, least_weight, [&](size_t begin, size_t end, const float* weights) {
+        size_t matching[kSampleBlock];  // listed without a branch, which would be mispredicted at every other token
+        size_t num_matching = 0;
         for (size_t i = begin; i < end; ++i) {
+          matching[num_matching] = i;
+          const bool in_prefix = uint64_t{order_key(logits_[i])} >> known_shift == prefix;
+          num_matching += static_cast<size_t>(in_prefix & (weights[i - begin] >= least_weight));
+        }
+        for (size_t m = 0; m < num_matching; ++m) {
+          const size_t i = matching[m];
           const uint32_t key = order_key(logits_[i]);
-          if (known_shift < 32 && key >> known_shift != prefix) continue;
           if (outer.keeps(key, static_cast<int32_t>(i))) bins[key >> shift & mask] += share(weights[i - begin]);
         }
       });

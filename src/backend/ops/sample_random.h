@@ -49,11 +49,13 @@ constexpr double portable_log(double x) {
 // Standard exponential variable of a word. Never less than unit_interval(word): -log(1 - y) >= y.
 constexpr double exponential(uint32_t word) { return -portable_log(1 - unit_interval(word)); }
 
-// exp(x) for x <= 0, relative error below 2e-7; 0 below -87. Cephes' polynomial over [-ln2/2, ln2/2].
+// exp(x) for x <= 0, relative error below 2e-7; 0 below -87. Cephes' polynomial over [-ln2/2, ln2/2]. Without a branch or a conversion
+// that may overflow, so that loops are vectorised; what the steps make of x < -87 is masked away.
 constexpr float portable_exp(float x) {
-  const float clamped = x < -88.F ? -88.F : x;
-  const float n = (clamped * 1.44269504F + 12582912.F) - 12582912.F;  // rounds to the nearest integer
-  const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
+  constexpr float kShift = 12582912.F;  // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits
+  const float shifted = x * 1.44269504F + kShift;
+  const float n = shifted - kShift;
+  const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
@@ -61,8 +63,9 @@ constexpr float portable_exp(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * (r * r) + r + 1.F;
-  const float scaled = p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-  return x < -87.F ? 0.F : scaled;
+  const uint32_t power = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kShift) + 127) << 23;
+  const uint32_t kept = uint32_t{0} - static_cast<uint32_t>(x >= -87.F);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(p * std::bit_cast<float>(power)) & kept);
 }
 
 // The weight of a logit beside the largest one; `inverse_temperature` = 1 / temperature in f32.
