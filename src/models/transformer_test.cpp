@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <cmath>
 
 #include "models/test_models.h"
@@ -80,8 +82,12 @@ TEST(Transformer, BytesAreCounted) {
     for (const EngineTensorInfo& tensor : file->tensors()) all += tensor.bytes, embed += tensor.name == "embed" ? tensor.bytes : 0;
     Runner runner(file, small_limits());
     const Transformer& model = runner.model();
-    EXPECT_EQ(model.weight_bytes(), all) << name;
-    EXPECT_EQ(model.streamed_bytes(), model.config().tied_embeddings ? all : all - embed) << name;
+    // A private layout pads rows to its panels, which can double matrices as small as these, and keeps a tied head beside the embedding.
+    const size_t streamed = model.config().tied_embeddings ? all : all - embed;
+    EXPECT_GE(model.weight_bytes(), all) << name;
+    EXPECT_LE(model.weight_bytes(), 2 * all) << name;
+    EXPECT_GE(model.streamed_bytes(), streamed) << name;
+    EXPECT_LE(model.streamed_bytes(), std::min(2 * streamed, model.weight_bytes())) << name;
     EXPECT_EQ(model.activation_bytes() - runner.backend().workspace_bytes(),
               Transformer::planned_activation_bytes(model.config(), small_limits(), runner.backend().info()))
         << name;

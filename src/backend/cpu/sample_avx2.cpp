@@ -7,7 +7,13 @@ namespace {
 struct Avx2 {};
 }  // namespace
 
-const KernelRow<SampleArgs> kSampleAvx2 = {"sample_avx2", [](const SampleArgs&, const DeviceInfo& device) { return device.avx2; },
-                                           &SampleLoopsFor<Avx2>::run};
+namespace {
+
+// A named function: a lambda here would be a weak symbol with AVX2 code in it.
+bool supports(const SampleArgs&, const DeviceInfo& device) { return device.avx2; }
+
+}  // namespace
+
+const KernelRow<SampleArgs> kSampleAvx2 = {"sample_avx2", &supports, &SampleLoopsFor<Avx2>::run};
 
 }  // namespace quern::cpu
