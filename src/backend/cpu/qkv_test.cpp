@@ -147,20 +147,20 @@ TEST(Qkv, EveryRow) {
             const auto cached = [&](const Owned& cache, size_t token, size_t head) {
               const auto slot = static_cast<size_t>(d.slots[token]), in_block = slot % kBlockTokens;
               const size_t block = (slot / kBlockTokens * c.kv_heads + head) * kBlockTokens * c.head_dim;
-              std::vector<std::byte> row;
+              std::vector<std::byte> values;
               for (size_t i = 0; i < c.head_dim; ++i) {
                 const size_t at = block + (&cache == &k_cache ? i * kBlockTokens + in_block : in_block * c.head_dim + i);
-                row.insert(row.end(), cache.tensor.data + at * value_bytes, cache.tensor.data + (at + 1) * value_bytes);
+                values.insert(values.end(), cache.tensor.data + at * value_bytes, cache.tensor.data + (at + 1) * value_bytes);
               }
-              return row;
+              return values;
             };
             std::vector<std::byte> bytes;  // of the tokens in order
             for (size_t t = 0; t < count; ++t) {
               bytes.insert(bytes.end(), q.tensor.data + t * q.tensor.row_bytes(), q.tensor.data + (t + 1) * q.tensor.row_bytes());
               for (size_t head = 0; head < c.kv_heads; ++head) {
                 for (const Owned* cache : {&k_cache, &v_cache}) {
-                  const std::vector<std::byte> row = cached(*cache, t, head);
-                  bytes.insert(bytes.end(), row.begin(), row.end());
+                  const std::vector<std::byte> values = cached(*cache, t, head);
+                  bytes.insert(bytes.end(), values.begin(), values.end());
                 }
               }
             }
