@@ -57,6 +57,4 @@ void test_runtime(TestDevice& device) {
   }
 }
 
-void test_sample(TestDevice&) {}
-
 }  // namespace quern::cuda_test

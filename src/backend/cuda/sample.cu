@@ -51,7 +51,7 @@ QUERN_DEVICE bool find_maxima(SampleView& row, Shared& shared) {
   for (int block = warp; block < row.blocks; block += kSampleWarps) {
     float largest = -INFINITY;
     for (int id = block * kSampleBlock + lane; id < min(row.count, (block + 1) * kSampleBlock); id += kWarp) {
-      const float logit = row.logits[id];
+      const float logit = load_l2(row.logits + id);
       magnitude = max(magnitude, __float_as_uint(logit) & 0x7fffffffU);
       largest = fmaxf(largest, logit);
     }

@@ -40,7 +40,8 @@ struct SampleView {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
     for (int block = warp; block < blocks; block += kSampleWarps) {
       if (!(maxima[block] >= least)) continue;
-      for (int id = block * kSampleBlock + lane; id < min(count, (block + 1) * kSampleBlock); id += kWarp) visit(id, logits[id]);
+      for (int id = block * kSampleBlock + lane; id < min(count, (block + 1) * kSampleBlock); id += kWarp)
+        visit(id, load_l2(logits + id));  // past the first-level cache: modify() adds in the second
     }
   }
   QUERN_DEVICE float weight(float logit) const { return sample_weight(logit, largest, inverse_temperature); }
