@@ -11,7 +11,9 @@ template <>
 struct Op<EmbedArgs> {
   static constexpr const char* kName = "embed";
   static auto rows(const DeviceTables& t) { return t.embed; }
-  static std::string text(const EmbedArgs& a) { return fmt::format("{} {}", a.table->parts[0].shape.text(), format_name(a.table->parts[0].format)); }
+  static std::string text(const EmbedArgs& a) {
+    return fmt::format("{} {}", a.table->parts[0].shape.text(), format_name(a.table->parts[0].format));
+  }
 };
 template <>
 struct Op<QkvArgs> {
@@ -23,7 +25,9 @@ template <>
 struct Op<AttentionArgs> {
   static constexpr const char* kName = "attention";
   static auto rows(const DeviceTables& t) { return t.attention; }
-  static std::string text(const AttentionArgs& a) { return fmt::format("q {}, kv {} head_dim {}", a.q.shape.text(), format_name(a.kv.format), a.kv.head_dim); }
+  static std::string text(const AttentionArgs& a) {
+    return fmt::format("q {}, kv {} head_dim {}", a.q.shape.text(), format_name(a.kv.format), a.kv.head_dim);
+  }
 };
 template <>
 struct Op<LinearArgs> {
@@ -43,7 +47,9 @@ template <>
 struct Op<HeadArgs> {
   static constexpr const char* kName = "head";
   static auto rows(const DeviceTables& t) { return t.head; }
-  static std::string text(const HeadArgs& a) { return fmt::format("w {} {}", a.w->parts[0].shape.text(), format_name(a.w->parts[0].format)); }
+  static std::string text(const HeadArgs& a) {
+    return fmt::format("w {} {}", a.w->parts[0].shape.text(), format_name(a.w->parts[0].format));
+  }
 };
 template <>
 struct Op<SampleArgs> {
@@ -68,6 +74,8 @@ std::vector<std::pair<std::string, std::string>> parse_kernels(std::string_view 
   return forced;
 }
 
+size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 std::unique_ptr<DeviceRuntime> open(const BackendOptions& options) {
   return options.device.kind == Device::Kind::cuda ? open_cuda(options) : open_cpu(options);
 }
@@ -77,20 +85,40 @@ std::unique_ptr<DeviceRuntime> open(const BackendOptions& options) {
 Backend::Backend(const BackendOptions& options) : runtime_(open(options)), forced_(parse_kernels(options.kernels)) {}
 Backend::~Backend() = default;
 
+const WeightLayout* Backend::layout_for(const WeightSource& source) const {
+  for (const WeightLayout& layout : runtime_->tables().layouts) {
+    if (layout.supports(source, info())) return &layout;
+  }
+  return nullptr;
+}
+
+Backend::PlannedWeight Backend::plan_weight(const WeightSource& source) const {
+  PlannedWeight planned;
+  planned.weight.use = source.use;
+  planned.weight.parts.assign(source.parts.begin(), source.parts.end());
+  if (const WeightLayout* layout = layout_for(source)) {
+    planned.weight.layout = layout->id;
+    planned.bytes = layout->bytes(source);
+    return planned;
+  }
+  const bool in_place = info().device.kind == Device::Kind::cpu;
+  for (const Tensor& part : source.parts) planned.bytes += in_place ? part.bytes() : aligned(part.bytes());
+  return planned;
+}
+
 LoadedWeight Backend::load_weight(const WeightSource& source) {
   LoadedWeight loaded;
   loaded.weight.use = source.use;
   loaded.weight.parts.assign(source.parts.begin(), source.parts.end());
-  for (const WeightLayout& layout : runtime_->tables().layouts) {
-    if (!layout.supports(source, info())) continue;
-    loaded.storage = runtime_->allocate(layout.bytes(source));
-    loaded.weight.layout = layout.id;
-    layout.pack(source, loaded.weight, loaded.storage.data(), runtime_->stream());
+  if (const WeightLayout* layout = layout_for(source)) {
+    loaded.storage = runtime_->allocate(layout->bytes(source));
+    loaded.weight.layout = layout->id;
+    layout->pack(source, loaded.weight, loaded.storage.data(), runtime_->stream());
     return loaded;
   }
   if (info().device.kind == Device::Kind::cpu) return loaded;  // canonical, in place
   size_t bytes = 0;
-  for (const Tensor& part : source.parts) bytes += (part.bytes() + 255) / 256 * 256;
+  for (const Tensor& part : source.parts) bytes += aligned(part.bytes());
   loaded.storage = runtime_->allocate(bytes);
   size_t offset = 0;
   for (Tensor& part : loaded.weight.parts) {
@@ -98,7 +126,7 @@ LoadedWeight Backend::load_weight(const WeightSource& source) {
     part.data = loaded.storage.data() + offset;
     part.device = info().device;
     runtime_->upload(part.data, host.data, host.bytes());
-    offset += (host.bytes() + 255) / 256 * 256;
+    offset += aligned(host.bytes());
   }
   return loaded;
 }
@@ -110,7 +138,8 @@ const KernelRow<Args>& Backend::row_for(const Args& args) const {
     if (forced != forced_.end() && forced->second != row.name) continue;
     if (row.supports(args, info())) return row;
   }
-  if (forced != forced_.end()) raise(usage, "--kernel {}={}: no such row, or it does not support {}", forced->first, escaped(forced->second), Op<Args>::text(args));
+  if (forced != forced_.end())
+    raise(usage, "--kernel {}={}: no such row, or it does not support {}", forced->first, escaped(forced->second), Op<Args>::text(args));
   raise(incompatible, "{}: no kernel of {} supports {}", Op<Args>::kName, info().name, Op<Args>::text(args));
 }
 
@@ -120,12 +149,18 @@ void Backend::run(const Args& args) {
 }
 
 template <class Args>
-const char* Backend::require(const Args& args) {
+size_t Backend::planned_workspace(const Args& args) const {
   size_t needed = 0;
-  const char* name = row_for(args).name;
   for (const KernelRow<Args>& row : Op<Args>::rows(runtime_->tables())) {  // smaller steps may take another row
     if (row.workspace_bytes != nullptr && row.supports(args, info())) needed = std::max(needed, row.workspace_bytes(args, info()));
   }
+  return needed;
+}
+
+template <class Args>
+const char* Backend::require(const Args& args) {
+  const char* name = row_for(args).name;
+  const size_t needed = planned_workspace(args);
   if (needed > workspace_.bytes()) {
     workspace_ = Storage();
     workspace_ = runtime_->allocate(needed);
@@ -150,5 +185,11 @@ template const char* Backend::require(const LinearArgs&);
 template const char* Backend::require(const GateUpArgs&);
 template const char* Backend::require(const HeadArgs&);
 template const char* Backend::require(const SampleArgs&);
+template size_t Backend::planned_workspace(const EmbedArgs&) const;
+template size_t Backend::planned_workspace(const QkvArgs&) const;
+template size_t Backend::planned_workspace(const AttentionArgs&) const;
+template size_t Backend::planned_workspace(const LinearArgs&) const;
+template size_t Backend::planned_workspace(const GateUpArgs&) const;
+template size_t Backend::planned_workspace(const HeadArgs&) const;
 
 }  // namespace quern

@@ -24,6 +24,12 @@ class Backend {
 
   // Brings a weight to the device in the fastest layout that it has for it.
   LoadedWeight load_weight(const WeightSource& source);
+  // What load_weight() would make of weights of these shapes and formats (without data), and the bytes that it would take, in place or not.
+  struct PlannedWeight {
+    Weight weight;
+    uint64_t bytes = 0;
+  };
+  PlannedWeight plan_weight(const WeightSource& source) const;
 
   // Operations. Each runs the first row that supports the arguments; incompatible, naming op, formats and shapes, when none does.
   void embed(const EmbedArgs& args);
@@ -39,8 +45,12 @@ class Backend {
   template <class Args>
   const char* require(const Args& args);
   size_t workspace_bytes() const { return workspace_.bytes(); }
+  // The workspace that require() would want for these arguments.
+  template <class Args>
+  size_t planned_workspace(const Args& args) const;
 
  private:
+  const WeightLayout* layout_for(const WeightSource& source) const;
   template <class Args>
   const KernelRow<Args>& row_for(const Args& args) const;
   template <class Args>
