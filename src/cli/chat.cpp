@@ -73,7 +73,7 @@ class Chat {
       : options_(options),
         interrupt_(interrupt),
         is_terminal_(::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0),
-        model_(load_model(options.model, 1, interrupt)),
+        model_(open_model(options.model, 1, interrupt)),
         style_(prompt_style(*model_.engine, false, options.system, options.thinking)) {
     if (style_.chat == nullptr)
       raise(usage, "{}: a text model, which cannot chat (quern run continues a text)", escaped(model_.file->path()));
@@ -158,7 +158,7 @@ class Chat {
   const Options& options_;
   Interrupt& interrupt_;
   bool is_terminal_;
-  LoadedModel model_;
+  RunningModel model_;
   PromptStyle style_;
   LineReader reader_;
   std::vector<ChatMessage> messages_;

@@ -26,8 +26,8 @@ std::string option_row(const CLI::Option& option) {
   std::string spaced;
   for (const char c : names) spaced += c == ',' ? std::string("`, `") : std::string(1, c);
   const std::string standard = option.get_default_str().empty() ? "" : " (default " + option.get_default_str() + ")";
-  return fmt::format("| `{}`{} | {}{} |\n", spaced, value.empty() ? "" : " `" + cell(value.substr(1)) + "`",
-                     cell(option.get_description()), cell(standard));
+  return fmt::format("| `{}`{} | {}{} |\n", spaced, value.empty() ? "" : " `" + cell(value.substr(1)) + "`", cell(option.get_description()),
+                     cell(standard));
 }
 
 std::string verb_page(const CLI::App& verb) {

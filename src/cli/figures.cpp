@@ -57,7 +57,7 @@ OrderedJson Figures::json() const {
   return object;
 }
 
-Figures answer_figures(LoadedModel& model, const Finish& finish) {
+Figures answer_figures(RunningModel& model, const Finish& finish) {
   const Usage& usage = finish.usage;
   const Timing& timing = finish.timing;
   Figures figures{.prompt_tokens = usage.prompt_tokens, .cached_tokens = usage.cached_tokens, .output_tokens = usage.output_tokens};

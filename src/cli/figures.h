@@ -27,6 +27,6 @@ struct Figures {
 };
 
 // Of one answer that ran alone. Measures the bandwidth, which takes a few hundredths of a second.
-Figures answer_figures(LoadedModel& model, const Finish& finish);
+Figures answer_figures(RunningModel& model, const Finish& finish);
 
 }  // namespace quern

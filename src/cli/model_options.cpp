@@ -69,9 +69,9 @@ std::unique_ptr<Backend> open_backend(const ModelOptions& options) {
                                                   .kernels = options.kernels});
 }
 
-LoadedModel load_model(const ModelOptions& options, size_t max_num_seqs, const Interrupt& interrupt) {
+RunningModel open_model(const ModelOptions& options, size_t max_num_seqs, const Interrupt& interrupt) {
   const double start = monotonic_seconds();
-  LoadedModel model;
+  RunningModel model;
   model.file = open_engine_file(options, interrupt);
   model.backend = open_backend(options);
   EngineOptions engine = options.engine;

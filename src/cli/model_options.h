@@ -36,7 +36,7 @@ std::shared_ptr<EngineFile> open_engine_file(const ModelOptions& options, const 
 std::unique_ptr<Backend> open_backend(const ModelOptions& options);
 
 // Members in the order of their lives: the engine goes first.
-struct LoadedModel {
+struct RunningModel {
   std::shared_ptr<EngineFile> file;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Engine> engine;
@@ -44,7 +44,7 @@ struct LoadedModel {
 };
 
 // `max_num_seqs`: what the verb takes when the command line says nothing.
-LoadedModel load_model(const ModelOptions& options, size_t max_num_seqs, const Interrupt& interrupt);
+RunningModel open_model(const ModelOptions& options, size_t max_num_seqs, const Interrupt& interrupt);
 
 // What is told of an engine file that others could have changed (E11): "" or one line.
 std::string ownership_warning(const std::string& path);

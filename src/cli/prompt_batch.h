@@ -15,7 +15,7 @@ namespace quern {
 class PromptBatch {
  public:
   // `defaults`: sampling of prompts that say nothing else.
-  PromptBatch(LoadedModel& model, PromptStyle style, SamplingParams defaults)
+  PromptBatch(RunningModel& model, PromptStyle style, SamplingParams defaults)
       : model_(model), style_(std::move(style)), defaults_(std::move(defaults)) {}
   ~PromptBatch() { model_.engine->stop(); }  // sessions call back into this
   PromptBatch(const PromptBatch&) = delete;
@@ -43,7 +43,7 @@ class PromptBatch {
   void show_progress(size_t total, bool is_last);
   void report(double seconds);
 
-  LoadedModel& model_;
+  RunningModel& model_;
   PromptStyle style_;
   SamplingParams defaults_;
   std::deque<Item> items_;  // in flight, in the order of the prompts

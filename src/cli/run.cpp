@@ -37,7 +37,7 @@ OrderedJson answer_json(const std::string& text, const std::vector<TokenId>& ids
 }
 
 int run_prompt(const Options& options, const std::string& prompt, const Interrupt& interrupt) {
-  LoadedModel model = load_model(options.model, 1, interrupt);
+  RunningModel model = open_model(options.model, 1, interrupt);
   Engine& engine = *model.engine;
   const PromptStyle style = prompt_style(engine, options.raw, options.system, options.thinking);
   Session session = engine.submit(encode_text(style, prompt), apply(options.sampling, engine.defaults().params));
@@ -67,7 +67,7 @@ int run_prompt(const Options& options, const std::string& prompt, const Interrup
 int run_batch(const Options& options, const Interrupt& interrupt) {
   const PromptFile prompts(options.prompts);  // broken input is told before a model is loaded
   ResultFile results(options.out, prompts);
-  LoadedModel model = load_model(options.model, EngineOptions{}.max_num_seqs, interrupt);
+  RunningModel model = open_model(options.model, EngineOptions{}.max_num_seqs, interrupt);
   const PromptStyle style = prompt_style(*model.engine, options.raw, options.system, options.thinking);
   PromptBatch batch(model, style, apply(options.sampling, model.engine->defaults().params));
   return batch.run(prompts, results, interrupt);

@@ -17,14 +17,7 @@ namespace {
 
 // In the order of `quern --help`.
 constexpr const Verb* kVerbs[] = {
-    &kBuildVerb,
-    &kInfoVerb,
-    &kVerifyVerb,
-    &kRunVerb,
-    &kChatVerb,
-    &kTokenizeVerb,
-    &kBenchVerb,
-    &kDocsVerb,
+    &kBuildVerb, &kInfoVerb, &kVerifyVerb, &kRunVerb, &kChatVerb, &kTokenizeVerb, &kBenchVerb, &kDocsVerb,
 };
 
 }  // namespace

@@ -81,7 +81,7 @@ def config_cases():
     yield field("Q02", "architecture a number", 3, ["architectures"], architectures=[7])
     yield field("Q02", "no architecture", 3, ["architectures"], architectures=[])
     yield field("Q02", "rope_scaling type not known", 5, ["warp", "yarn"], rope_scaling={"type": "warp", "factor": 2.0})
-    yield field("Q02", "rope_scaling without a type", 3, ["rope_scaling"], rope_scaling={"factor": 2.0})
+    yield field("Q02", "rope_scaling without a type", 5, ["rope_scaling"], rope_scaling={"factor": 2.0})
     yield field("Q02", "rope_scaling factor 0", 3, ["factor"], rope_scaling={"type": "linear", "factor": 0.0})
     yield field("Q02", "hidden_act not silu", 5, ["hidden_act", "gelu"], hidden_act="gelu")
     for name, value in (("0", 0), ("-1", -1), ("text", "32"), ("2^40", 2**40), ("fraction", 32.5), ("null", None)):

@@ -105,7 +105,9 @@ class HfCheckpoint:
                 "vocab": {text: i for i, text in enumerate(VOCAB[:-len(SPECIALS)])}, "merges": [f"{a} {b}" for a, b in MERGES],
             },
         }
-        self.tokenizer_config = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "model_max_length": 256}
+        # Recognised by its parts, and never run.
+        template = "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
+        self.tokenizer_config = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "model_max_length": 256, "chat_template": template}
         self.header, self.data = {}, b""
         for name, shape in tensor_shapes().items():
             self.add(name, shape, values_of(name, shape))
