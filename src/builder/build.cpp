@@ -133,10 +133,7 @@ BuildResult build_engine(const BuildOptions& options) {
   EngineMetadata metadata = describe(model, policy, layout);
   const std::vector<std::byte> tokenizer = model.tokenizer.packed();
 
-  std::vector<EngineTensorInfo> file_layout = engine_layout(model, layout);
-  file_layout.insert(file_layout.begin(), {.name = "tokenizer", .shape = Shape{tokenizer.size()}, .is_raw = true});
-  EngineFileWriter writer(options.output, std::move(file_layout), input_paths(model.checkpoint));
-  refuse_foreign_output(options.output);  // after the writer, which knows whether it is an input
+  EngineFileWriter writer(options.output, engine_layout(model, layout, tokenizer.size()), input_paths(model.checkpoint));
   writer.write(tokenizer);
   ThreadPool pool(options.num_threads);
   TensorStream stream(model, layout, pool, options);

@@ -1,6 +1,7 @@
 #include "builder/model_info.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -49,12 +50,21 @@ Json tokenizer_info(const Tokenizer& tokenizer) {
 
 Json engine_info(const EngineFile& file, bool with_tensors) {
   const EngineMetadata& metadata = file.metadata();
-  Json out = {
-      {"path", file.path()},        {"kind", "engine"},      {"file_bytes", file.file().size()},  {"format_version", kEngineFormatVersion},
-      {"model", metadata.model},    {"chat", metadata.chat}, {"generation", metadata.generation}, {"build", metadata.build},
-      {"receipt", metadata.receipt}};
-  out["family"] = ModelConfig::from_json(metadata.model, escaped(file.path())).family;
-  out["tokenizer"] = tokenizer_info(Tokenizer::unpack(file.tokenizer_bytes(), escaped(file.path())));
+  const std::string where = escaped(file.path());
+  const ModelConfig config = ModelConfig::from_json(metadata.model, where);
+  std::optional<std::string> chat;
+  if (!metadata.chat.is_null()) chat = JsonFields(metadata.chat, where + ": chat").optional_text({"format"});
+  Json out = {{"path", file.path()},
+              {"kind", "engine"},
+              {"file_bytes", file.file().size()},
+              {"format_version", kEngineFormatVersion},
+              {"model", config.to_json()},
+              {"chat", Json{{"format", chat ? Json(*chat) : Json(nullptr)}}},
+              {"generation", metadata.generation},
+              {"build", metadata.build},
+              {"receipt", metadata.receipt}};
+  out["family"] = config.family;
+  out["tokenizer"] = tokenizer_info(Tokenizer::unpack(file.tokenizer_bytes(), where));
   WeightTotals totals;
   Json tensors = Json::array();
   for (const EngineTensorInfo& tensor : file.tensors()) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "builder/build.h"
 #include "builder/tiny_checkpoint.h"
@@ -36,6 +37,30 @@ TEST(ModelInfo, CheckpointAndEngineAgree) {
   EXPECT_EQ(engine.at("file_bytes"), std::filesystem::file_size(folder / "e.quern"));
   EXPECT_EQ(engine.at("tensors").size(), source.at("tensors").size() + 1);  // and the tokenizer
   EXPECT_EQ(engine.at("build").at("dtype"), "int8");
+}
+
+// Metadata of any kind is shown or refused, never trusted to have a field.
+TEST(ModelInfo, StrangeMetadata) {
+  const tiny::Folder folder;
+  tiny::make("qwen2").write(folder / "m");
+  build_engine({.source = folder / "m", .output = folder / "e.quern"});
+  const auto good = EngineFile::open(folder / "e.quern");
+  const auto rewritten = [&](const std::function<void(EngineMetadata&)>& change) {
+    EngineMetadata metadata = good->metadata();
+    change(metadata);
+    EngineFileWriter writer(folder / "changed.quern", good->tensors(), {});
+    for (const EngineTensorInfo& tensor : good->tensors()) writer.write(good->file().bytes().subspan(tensor.offset, tensor.bytes));
+    writer.finish(metadata);
+    return EngineFile::open(folder / "changed.quern");
+  };
+  for (const Json& value : {Json(), Json(5), Json("text"), Json::array(), Json::object()}) {
+    const Json info = engine_info(*rewritten([&](EngineMetadata& m) { m.build = m.receipt = m.generation = value; }), true);
+    EXPECT_EQ(info.at("build"), value);
+    EXPECT_THROW(engine_info(*rewritten([&](EngineMetadata& m) { m.model = value; }), true), Error) << value;
+  }
+  for (const Json& value : {Json(5), Json("text"), Json::array(), Json{{"format", 1}}}) {
+    EXPECT_THROW(engine_info(*rewritten([&](EngineMetadata& m) { m.chat = value; }), true), Error) << value;
+  }
 }
 
 TEST(ModelInfo, TensorsOnlyWhenAskedFor) {

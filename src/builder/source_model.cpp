@@ -114,8 +114,8 @@ WeightLayout lay_out(const SourceModel& model, const WeightPolicy& policy) {
   return layout;
 }
 
-std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout) {
-  std::vector<EngineTensorInfo> infos;
+std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout, size_t tokenizer_bytes) {
+  std::vector<EngineTensorInfo> infos = {{.name = "tokenizer", .shape = Shape{tokenizer_bytes}, .is_raw = true, .bytes = tokenizer_bytes}};
   for (size_t i = 0; i < model.plans.size(); ++i) {
     const TensorPlan& plan = model.plans[i];
     const uint64_t bytes = static_cast<uint64_t>(plan.shape.rows()) * row_bytes(layout.formats[i], plan.shape.columns());

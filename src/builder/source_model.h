@@ -36,7 +36,7 @@ struct WeightLayout {
   Json record;  // metadata.build.policy: the rule, what each kind of tensor became, and the exceptions
 };
 WeightLayout lay_out(const SourceModel& model, const WeightPolicy& policy);
-// The weights of the engine file to be, in file order: names, formats, shapes, bytes.
-std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout);
+// The tensors of the engine file to be, in file order: the tokenizer, then the weights. Names, formats, shapes, bytes.
+std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout, size_t tokenizer_bytes);
 
 }  // namespace quern

@@ -22,9 +22,6 @@ namespace {
 constexpr double kBarSeconds = 0.1, kLineSeconds = 5;  // least time between two reports on a terminal, and elsewhere
 constexpr size_t kBarCells = 30;
 
-// Thrown out of the build by its own progress report when a signal asked to stop.
-struct Stopped {};
-
 std::string shown_bytes(uint64_t bytes) {
   return bytes < 10'000'000 ? fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3)
                             : fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
@@ -79,7 +76,7 @@ int build(BuildOptions options) {
   const Interrupt interrupt;
   ProgressReport report;
   options.progress = [&](const BuildProgress& progress) {
-    if (interrupt.requested()) throw Stopped();
+    interrupt.check();
     report.show(progress);
   };
   try {
@@ -89,10 +86,6 @@ int build(BuildOptions options) {
           escaped(options.output, 4000), shown_bytes(result.file_bytes), static_cast<double>(result.num_weights) / 1e6,
           shown_bytes(result.weight_bytes), result.bits_per_weight, shown_bytes(result.source_bytes), result.seconds);
     return 0;
-  } catch (const Stopped&) {
-    report.clear();
-    write_stderr("quern: stopped: no engine file was written\n");
-    return kStopped;
   } catch (...) {
     report.clear();
     throw;

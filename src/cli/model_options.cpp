@@ -41,7 +41,7 @@ void add_device_options(CLI::App& app, ModelOptions& options) {
 
 void add_engine_options(CLI::App& app, ModelOptions& options) {
   EngineOptions& engine = options.engine;
-  add_number<size_t>(app, "-c,--ctx-size,--max-model-len", engine.max_model_len, 0, kMaxContext,
+  add_number<size_t>(app, "-c,--ctx-size,--context,--max-model-len", engine.max_model_len, 0, kMaxContext,
                      "Most tokens of prompt and answer; 0: the model's own, lowered to what fits");
   add_number<size_t>(app, "--max-num-seqs,--parallel", options.max_num_seqs, 1, kMaxSequences, "Answers that are generated at one time");
   add_number<size_t>(app, "--max-num-batched-tokens,--batch-size", engine.max_num_batched_tokens, 0, kMaxBatchTokens,

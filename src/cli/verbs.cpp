@@ -7,6 +7,7 @@ namespace quern {
 extern const Verb kBuildVerb;
 extern const Verb kInfoVerb;
 extern const Verb kVerifyVerb;
+extern const Verb kPlanVerb;
 extern const Verb kRunVerb;
 extern const Verb kChatVerb;
 extern const Verb kTokenizeVerb;
@@ -17,7 +18,7 @@ namespace {
 
 // In the order of `quern --help`.
 constexpr const Verb* kVerbs[] = {
-    &kBuildVerb, &kInfoVerb, &kVerifyVerb, &kRunVerb, &kChatVerb, &kTokenizeVerb, &kBenchVerb, &kDocsVerb,
+    &kBuildVerb, &kInfoVerb, &kVerifyVerb, &kPlanVerb, &kRunVerb, &kChatVerb, &kTokenizeVerb, &kBenchVerb, &kDocsVerb,
 };
 
 }  // namespace
