@@ -39,7 +39,7 @@ std::vector<std::string> input_paths(const Checkpoint& checkpoint) {
 // The part of a build that moves bytes: one tensor after the other, in pieces.
 class TensorStream {
  public:
-  TensorStream(const SourceModel& model, const WeightLayout& layout, ThreadPool& pool, const BuildOptions& options)
+  TensorStream(const SourceModel& model, const WeightFormats& layout, ThreadPool& pool, const BuildOptions& options)
       : model_(model), layout_(layout), pool_(pool), options_(options), buffer_(kPieceBytes) {
     const std::string config = model.checkpoint.config().dump(-1, ' ', false, Json::error_handler_t::replace);
     hash_.update(config.data(), config.size());
@@ -94,7 +94,7 @@ class TensorStream {
   }
 
   const SourceModel& model_;
-  const WeightLayout& layout_;
+  const WeightFormats& layout_;
   ThreadPool& pool_;
   const BuildOptions& options_;
   Xxh3 hash_;
@@ -102,7 +102,7 @@ class TensorStream {
   BuildProgress progress_;
 };
 
-EngineMetadata describe(const SourceModel& model, const WeightPolicy& policy, const WeightLayout& layout) {
+EngineMetadata describe(const SourceModel& model, const WeightPolicy& policy, const WeightFormats& layout) {
   EngineMetadata metadata;
   metadata.model = model.config.to_json();
   metadata.generation = model.prompting.generation;
@@ -129,11 +129,12 @@ BuildResult build_engine(const BuildOptions& options) {
   const double start = monotonic_seconds();
   const WeightPolicy policy(parse_weight_dtype(options.dtype), options.group_size);
   const SourceModel model = read_source_model(options.source, {.gguf_qwen1_long_context = options.gguf_qwen1_long_context});
-  const WeightLayout layout = lay_out(model, policy);
+  const WeightFormats layout = lay_out(model, policy);
   EngineMetadata metadata = describe(model, policy, layout);
   const std::vector<std::byte> tokenizer = model.tokenizer.packed();
 
   EngineFileWriter writer(options.output, engine_layout(model, layout, tokenizer.size()), input_paths(model.checkpoint));
+  refuse_foreign_output(options.output);  // after the writer, which knows whether it is an input
   writer.write(tokenizer);
   ThreadPool pool(options.num_threads);
   TensorStream stream(model, layout, pool, options);

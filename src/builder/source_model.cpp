@@ -101,8 +101,8 @@ SourceModel read_source_model(const std::string& path, const ConfigOptions& opti
   return {std::move(checkpoint), &family, config, std::move(plans), std::move(tokenizer), std::move(prompting)};
 }
 
-WeightLayout lay_out(const SourceModel& model, const WeightPolicy& policy) {
-  WeightLayout layout;
+WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy) {
+  WeightFormats layout;
   PolicyRecord record(policy);
   for (const TensorPlan& plan : model.plans) {
     const WeightPolicy::Choice choice = policy.choose(plan.role, plan.source->tensor.format, plan.shape.columns());
@@ -114,7 +114,7 @@ WeightLayout lay_out(const SourceModel& model, const WeightPolicy& policy) {
   return layout;
 }
 
-std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout, size_t tokenizer_bytes) {
+std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightFormats& layout, size_t tokenizer_bytes) {
   std::vector<EngineTensorInfo> infos = {{.name = "tokenizer", .shape = Shape{tokenizer_bytes}, .is_raw = true, .bytes = tokenizer_bytes}};
   for (size_t i = 0; i < model.plans.size(); ++i) {
     const TensorPlan& plan = model.plans[i];

@@ -30,13 +30,13 @@ struct SourceModel {
 SourceModel read_source_model(const std::string& path, const ConfigOptions& options = {});
 
 // What a policy makes of a model.
-struct WeightLayout {
+struct WeightFormats {
   std::vector<Format> formats;  // one a plan
   uint64_t bytes = 0;
   Json record;  // metadata.build.policy: the rule, what each kind of tensor became, and the exceptions
 };
-WeightLayout lay_out(const SourceModel& model, const WeightPolicy& policy);
+WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy);
 // The tensors of the engine file to be, in file order: the tokenizer, then the weights. Names, formats, shapes, bytes.
-std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightLayout& layout, size_t tokenizer_bytes);
+std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightFormats& layout, size_t tokenizer_bytes);
 
 }  // namespace quern
