@@ -30,6 +30,12 @@ LoadedWeight WeightLoader::matrix(WeightUse use, std::initializer_list<const cha
   for (const char* name : names) parts.push_back(fetch(name, layer, {}));
   LoadedWeight loaded = backend_.load_weight({.use = use, .parts = parts});
   bytes_ += resident_bytes(loaded);
+  if (loaded.storage.bytes() != 0) {  // copied: the file's pages are not needed any more
+    for (const char* name : names) {
+      const EngineTensorInfo* info = file_.find(layer_tensor_name(name, layer));
+      file_.file().release(info->offset, info->bytes);
+    }
+  }
   return loaded;
 }
 
