@@ -11,8 +11,8 @@ namespace quern {
 namespace {
 
 // What a process takes besides: the program with its libraries and threads, and the tokenizer's tables for each byte that they have in
-// the file. Measured, docs/memory.md has the command.
-constexpr uint64_t kProgramBytes = 10 << 20;
+// the file. Measured: docs/path_of_a_prompt.md, "Memory".
+constexpr uint64_t kProgramBytes = 28 << 20;
 constexpr double kTokenizerFactor = 6;
 
 class Planner {
@@ -23,11 +23,16 @@ class Planner {
   }
 
   uint64_t weight_bytes() const { return weight_bytes_; }
+  uint64_t embedding_in_place() const { return embedding_in_place_; }
   uint64_t workspace_bytes() const { return workspace_bytes_; }
 
   void add_model() {
     const Backend::PlannedWeight head = matrix(WeightUse::head, {config_.tied_embeddings ? "embed" : "head"});
-    if (!config_.tied_embeddings || head.weight.layout != kCanonical) matrix(WeightUse::embed, {"embed"});
+    if (!config_.tied_embeddings || head.weight.layout != kCanonical) {
+      const Backend::PlannedWeight embed = matrix(WeightUse::embed, {"embed"});
+      const bool in_place = backend_.info().device.kind == Device::Kind::cpu && embed.weight.layout == kCanonical;
+      if (in_place) embedding_in_place_ = embed.bytes;
+    }
     for (const EngineTensor& tensor : engine_tensors(config_)) {
       if (tensor.role == TensorRole::vector) weight_bytes_ += row_bytes(Format::f32, tensor.shape[0]);
     }
@@ -102,7 +107,7 @@ class Planner {
   const Backend& backend_;
   const TransformerLimits& limits_;
   std::map<std::string, const EngineTensorInfo*> tensors_;
-  uint64_t weight_bytes_ = 0, workspace_bytes_ = 0;
+  uint64_t weight_bytes_ = 0, embedding_in_place_ = 0, workspace_bytes_ = 0;
 };
 
 }  // namespace
@@ -128,6 +133,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const std::vector<EngineTensor
   Planner planner(config, tensors, backend, limits);
   planner.add_model();
   plan.weights = planner.weight_bytes();
+  plan.embedding_in_place = planner.embedding_in_place();
   plan.activations = Transformer::planned_activation_bytes(config, limits, backend.info()) + planner.workspace_bytes();
   plan.other = kProgramBytes;
   for (const EngineTensorInfo& tensor : tensors) {
