@@ -13,7 +13,7 @@ struct Model {
 };
 
 constexpr Model kModels[] = {
-    {"one group of 7, f16", 14, 2, 64, 16, Format::f16, 0},  {"a KV head for each head, bf16", 3, 3, 128, 32, Format::bf16, 0},
+    {"one group of 7, f16", 7, 1, 64, 16, Format::f16, 0},   {"a KV head for each head, bf16", 2, 2, 128, 32, Format::bf16, 0},
     {"window, f32", 4, 2, 80, 16, Format::f32, 100},         {"window of one chunk, f16", 13, 1, 16, 64, Format::f16, 256},
     {"heads of 8, blocks of 4", 8, 4, 8, 4, Format::f16, 0},
 };
@@ -195,14 +195,16 @@ class World {
 };
 
 TEST(Attention, EveryRow) {
-  const std::vector<size_t> lengths = {1, 17, 300, 645};
-  TestDevice devices[] = {TestDevice(2), TestDevice(1), TestDevice(3), TestDevice(9)};
+  const std::vector<size_t> lengths = {1, 17, 300};
+  TestDevice devices[] = {TestDevice(2), TestDevice(1), TestDevice(5)};
   for (const Model& model : kModels) {
     World world(model, lengths);
     std::map<bool, std::vector<std::vector<float>>> first;  // by whether the row is scalar: y of each sequence
     for (TestDevice& device : devices) {
       for (const auto& row : device.tables().attention) {
         if (!world.supports(device, row)) continue;
+        const bool is_slow = std::string_view(row.name) == "attention_plain" || std::string_view(row.name) == "attention_scalar";
+        if (is_slow && &device != &devices[0]) continue;
         const std::string what = fmt::format("{}, {}, {} threads", model.name, row.name, device.info().num_threads);
         auto& all = first[std::string_view(row.name) == "attention_scalar"];
         const bool is_first = all.empty();
@@ -219,11 +221,11 @@ TEST(Attention, EveryRow) {
         }
         // Decode rows, then prompt chunks that begin anywhere, in one step.
         const size_t columns = model.heads * model.head_dim;
-        const std::vector<std::vector<World::Part>> steps = {{{3, 644, 645}, {1, 16, 17}, {0, 0, 1}, {2, 299, 300}},
-                                                             {{3, 511, 512}, {2, 1, 260}, {1, 3, 9}},
-                                                             {{2, 255, 256}, {3, 200, 531}},
-                                                             {{3, 256, 257}},
-                                                             {{3, 600, 602}}};
+        const std::vector<std::vector<World::Part>> steps = {{{2, 299, 300}, {1, 16, 17}, {0, 0, 1}},
+                                                             {{2, 255, 256}, {1, 3, 9}},
+                                                             {{1, 5, 6}, {2, 200, 290}},
+                                                             {{2, 256, 257}},
+                                                             {{2, 270, 272}}};
         for (const auto& parts : steps) {
           const auto ys = world.run(device, row, parts);
           for (size_t p = 0; p < parts.size(); ++p) {
