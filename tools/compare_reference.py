@@ -9,7 +9,7 @@
 
 OUT holds {"id", "output_ids"} a line. After the first difference the texts differ anyhow, so only that one is judged: it is a near tie
 when the engine took the reference's second choice and the reference saw at most --max-margin nats between its two. Exit status 1 when an
-answer is missing or a difference is no near tie. Tokens under teacher forcing are quern_agreement's to count.
+answer is missing or a difference is no near tie. Tokens under teacher forcing are `quern eval agreement`'s to count.
 """
 import argparse
 import json

@@ -42,9 +42,18 @@ std::vector<const CLI::App*> all_verbs(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
+// The verb that was read; for a verb with parts, its part, when one was read.
 CLI::App* parsed_verb(CLI::App& app) {
-  const std::vector<CLI::App*> parsed = app.get_subcommands();
-  return parsed.empty() ? nullptr : parsed.front();
+  std::vector<CLI::App*> parsed = app.get_subcommands();
+  if (parsed.empty()) return nullptr;
+  const std::vector<CLI::App*> parts = parsed.front()->get_subcommands();
+  return parts.empty() ? parsed.front() : parts.front();
+}
+
+// "bench", "eval perplexity".
+std::string full_name(const CLI::App& verb) {
+  const CLI::App* parent = verb.get_parent();
+  return parent != nullptr && parent->get_parent() != nullptr ? parent->get_name() + " " + verb.get_name() : verb.get_name();
 }
 
 std::vector<std::string> flag_names(const CLI::App& app) {
@@ -56,16 +65,26 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
+// The verb that the next word without a hyphen names; `at` is then behind that word.
+template <class Iterator>
+const CLI::App* named_verb(const CLI::App& app, Iterator& at, Iterator end) {
+  at = std::find_if(at, end, [](const std::string& text) { return text[0] != '-'; });
+  if (at == end) return nullptr;
+  const std::vector<const CLI::App*> all = all_verbs(app);
+  const auto found = std::ranges::find_if(all, [&](const CLI::App* each) { return each->get_name() == *at; });
+  ++at;
+  return found == all.end() ? nullptr : *found;
+}
+
 // "--max_tokens=5" -> "--max-tokens=5", for names that exist with hyphens only. The value of an option stays as it is.
 void accept_underscores(const CLI::App& app, std::vector<std::string>& arguments) {
-  const auto verb_name = std::ranges::find_if(arguments, [](const std::string& text) { return text[0] != '-'; });
-  if (verb_name == arguments.end()) return;
-  const std::vector<const CLI::App*> all = all_verbs(app);
-  const auto found = std::ranges::find_if(all, [&](const CLI::App* each) { return each->get_name() == *verb_name; });
-  if (found == all.end()) return;
-  const CLI::App* verb = *found;
+  auto argument = arguments.begin();
+  const CLI::App* verb = named_verb(app, argument, arguments.end());
+  if (verb == nullptr) return;
+  if (!all_verbs(*verb).empty()) verb = named_verb(*verb, argument, arguments.end());
+  if (verb == nullptr) return;
   bool is_value = false;
-  for (auto argument = verb_name + 1; argument != arguments.end(); ++argument) {
+  for (; argument != arguments.end(); ++argument) {
     if (is_value) {
       is_value = false;
       continue;
@@ -92,14 +111,15 @@ void accept_underscores(const CLI::App& app, std::vector<std::string>& arguments
   raise(usage, "{}unknown flag '{}': the nearest is '{}'", prefix, escaped(flag, 60), meant);
 }
 
-[[noreturn]] void refuse_verb(const CLI::App& app, const std::string& word) {
+// `verb`: "" or the verb whose part the word should be, with a space.
+[[noreturn]] void refuse_verb(const CLI::App& app, const std::string& verb, const std::string& word) {
   std::vector<std::string> names;
   for (const CLI::App* sub : all_verbs(app)) {
     if (!sub->get_group().empty()) names.push_back(sub->get_name());
   }
   const std::string meant = nearest(word, names);
-  if (meant.empty()) raise(usage, "unknown verb '{}' (quern --help lists them)", escaped(word, 60));
-  raise(usage, "unknown verb '{}': the nearest is '{}'", escaped(word, 60), meant);
+  if (meant.empty()) raise(usage, "unknown verb '{}{}' (quern {}--help lists them)", verb, escaped(word, 60), verb);
+  raise(usage, "unknown verb '{0}{1}': the nearest is '{0}{2}'", verb, escaped(word, 60), meant);
 }
 
 }  // namespace
@@ -130,17 +150,22 @@ std::string parse_command_line(CLI::App& app, std::vector<std::string> arguments
     return app.version() + "\n";
   } catch (const CLI::Success&) {
     const CLI::App* verb = parsed_verb(app);
-    return verb == nullptr ? app.help() : verb->help("quern");
+    if (verb == nullptr) return app.help();
+    return verb->help(verb->get_parent()->get_parent() == nullptr ? "quern" : "quern " + verb->get_parent()->get_name());
   } catch (const CLI::ParseError& error) {
     CLI::App* verb = parsed_verb(app);
-    if (verb != nullptr && verb->remaining_size() > 0) refuse_extra(*verb, verb->get_name(), verb->remaining().front());
+    if (verb != nullptr && verb->remaining_size() > 0) {
+      const std::string word = verb->remaining().front();
+      if (!all_verbs(*verb).empty() && word[0] != '-') refuse_verb(*verb, verb->get_name() + " ", word);
+      refuse_extra(*verb, full_name(*verb), word);
+    }
     if (app.remaining_size() > 0) {
       const std::string word = app.remaining().front();
       if (word[0] == '-') refuse_extra(app, "", word);
-      refuse_verb(app, word);
+      refuse_verb(app, "", word);
     }
     if (verb == nullptr) raise(usage, "want a verb (quern --help lists them)");
-    raise(usage, "{}: {} (quern {} --help shows the options)", verb->get_name(), escaped(error.what(), 300), verb->get_name());
+    raise(usage, "{0}: {1} (quern {0} --help shows the options)", full_name(*verb), escaped(error.what(), 300));
   }
 }
 

@@ -35,6 +35,8 @@ struct Program {
     add_number<double>(*go, "--share", values.share, 0, 1, "a share");
     add_choice(*go, "--kind", values.kind, {"a", "b"}, "a kind");
     app.add_subcommand("secret", "hidden")->group("");
+    CLI::App* parts = app.add_subcommand("measure", "has parts")->require_subcommand(1);
+    add_number<int64_t>(*parts->add_subcommand("length", "a part"), "--max-length", values.count, 0, 9, "a count");
   }
 };
 
@@ -121,6 +123,19 @@ TEST(CommandLine, NearestToleratesAThirdOfTheLetters) {
   EXPECT_EQ(nearest("--sede", names), "--seed");
   EXPECT_EQ(nearest("--verbose", names), "");
   EXPECT_EQ(nearest(std::string(100'000, 'x'), names), "");
+}
+
+TEST(CommandLine, PartsOfAVerb) {
+  Program program;
+  EXPECT_EQ(parse_command_line(program.app, {"measure", "length", "--max_length=7"}), "");
+  EXPECT_EQ(program.values.count, 7);
+  EXPECT_EQ(message_of({"measure", "lenght"}), "unknown verb 'measure lenght': the nearest is 'measure length'");
+  EXPECT_EQ(message_of({"measure", "length", "--max-lenght", "7"}),
+            "measure length: unknown flag '--max-lenght': the nearest is '--max-length'");
+  EXPECT_TRUE(message_of({"measure"}).starts_with("measure: ")) << message_of({"measure"});
+  EXPECT_TRUE(message_of({"measure", "length", "--max-length", "10"}).starts_with("--max-length: want an integer from 0 to 9"));
+  Program other;
+  EXPECT_NE(parse_command_line(other.app, {"measure", "length", "--help"}).find("quern measure length"), std::string::npos);
 }
 
 }  // namespace

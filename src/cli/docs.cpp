@@ -30,13 +30,21 @@ std::string option_row(const CLI::Option& option) {
                      cell(standard));
 }
 
-std::string verb_page(const CLI::App& verb) {
-  std::string page = fmt::format("# quern {}\n\n{}.\n\n", verb.get_name(), verb.get_description());
+std::string options_section(const std::string& heading, const CLI::App& verb) {
+  std::string page = fmt::format("{}\n\n{}.\n\n", heading, verb.get_description());
   page += fmt::format("| option | meaning |\n| --- | --- |\n");
   for (const CLI::Option* option : verb.get_options()) {
     if (!option->get_group().empty()) page += option_row(*option);
   }
   if (!verb.get_footer().empty()) page += "\n" + verb.get_footer() + "\n";
+  return page;
+}
+
+std::string verb_page(const CLI::App& verb) {
+  std::string page = options_section("# quern " + verb.get_name(), verb);
+  for (const CLI::App* part : verb.get_subcommands([](const CLI::App*) { return true; })) {
+    page += options_section(fmt::format("\n## quern {} {}", verb.get_name(), part->get_name()), *part);
+  }
   return page;
 }
 

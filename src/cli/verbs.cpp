@@ -12,13 +12,14 @@ extern const Verb kRunVerb;
 extern const Verb kChatVerb;
 extern const Verb kTokenizeVerb;
 extern const Verb kBenchVerb;
+extern const Verb kEvalVerb;
 extern const Verb kDocsVerb;
 
 namespace {
 
 // In the order of `quern --help`.
 constexpr const Verb* kVerbs[] = {
-    &kBuildVerb, &kInfoVerb, &kVerifyVerb, &kPlanVerb, &kRunVerb, &kChatVerb, &kTokenizeVerb, &kBenchVerb, &kDocsVerb,
+    &kBuildVerb, &kInfoVerb, &kVerifyVerb, &kPlanVerb, &kRunVerb, &kChatVerb, &kTokenizeVerb, &kBenchVerb, &kEvalVerb, &kDocsVerb,
 };
 
 }  // namespace

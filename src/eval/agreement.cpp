@@ -5,8 +5,14 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/engine.h"
+#include "engine/engine_loader.h"
+
 namespace quern {
 namespace {
+
+constexpr size_t kForcedStep = 128;      // tokens of a step under teacher forcing
+constexpr size_t kGreedySequences = 16;  // answers that are generated at one time
 
 constexpr uint64_t kMaxReferenceBytes = uint64_t{256} << 20;
 constexpr size_t kMaxTokens = size_t{1} << 20;  // of one prompt or answer
@@ -97,6 +103,12 @@ void run_answer(Transformer& model, KvCache& cache, const ReferenceAnswer& answe
   }
 }
 
+size_t longest(std::span<const ReferenceAnswer> answers) {
+  size_t tokens = 1;
+  for (const ReferenceAnswer& answer : answers) tokens = std::max(tokens, answer.prompt_ids.size() + answer.output_ids.size());
+  return tokens;
+}
+
 }  // namespace
 
 std::vector<ReferenceAnswer> read_reference(const std::string& path, size_t num_tokens) {
@@ -129,7 +141,7 @@ double Agreement::largest_margin() const {
 }
 
 Agreement measure_agreement(Transformer& model, KvCache& cache, std::span<const ReferenceAnswer> answers, size_t num_tokens,
-                            const std::function<void(size_t done, const Agreement& so_far)>& progress) {
+                            const AgreementProgress& progress) {
   CHECK(num_tokens >= 1 && num_tokens <= model.config().vocab_size, "{} tokens", num_tokens);
   model.keep_logits(true);
   Agreement agreement;
@@ -140,6 +152,55 @@ Agreement measure_agreement(Transformer& model, KvCache& cache, std::span<const 
   }
   model.keep_logits(false);
   return agreement;
+}
+
+Agreement measure_agreement(const std::shared_ptr<EngineFile>& file, Backend& backend, std::span<const ReferenceAnswer> answers,
+                            size_t num_tokens, std::optional<Format> kv_format, const AgreementProgress& progress) {
+  TransformerLimits limits{.max_batch_tokens = kForcedStep,
+                           .max_sequences = 1,
+                           .max_context = longest(answers),
+                           .max_logit_rows = kForcedStep,
+                           .kv_format = kv_format_for(file->tensors(), {.kv_format = kv_format})};
+  Transformer model(file, backend, limits, num_tokens);
+  KvCache cache(model.config(), backend, limits.max_context / limits.block_tokens + 1, limits.block_tokens, limits.kv_format);
+  return measure_agreement(model, cache, answers, num_tokens, progress);
+}
+
+GreedyAgreement measure_greedy_agreement(const std::shared_ptr<EngineFile>& file, Backend& backend,
+                                         std::span<const ReferenceAnswer> answers, std::optional<Format> kv_format,
+                                         const std::function<void(size_t done)>& progress) {
+  const size_t context = longest(answers) + 1;
+  const size_t num_seqs = std::min(answers.size(), kGreedySequences);
+  Engine engine(file, backend, {.max_num_seqs = num_seqs, .max_model_len = context, .kv_format = kv_format});
+  std::vector<Session> sessions;
+  for (const ReferenceAnswer& answer : answers) {
+    SamplingParams params{.temperature = 0};
+    params.max_tokens = static_cast<int64_t>(answer.output_ids.size());
+    params.ignore_eos = true;
+    sessions.push_back(engine.submit(answer.prompt_ids, params));
+  }
+  const auto num_done = [&] {
+    const EngineStats stats = engine.stats();
+    return stats.finished_length + stats.finished_stop + stats.failed;
+  };
+  while (engine.step()) {
+    if (progress) progress(num_done());
+  }
+  GreedyAgreement result;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const SessionOutput output = sessions[i].read_all();
+    if (output.finish && output.finish->reason == FinishReason::error) {
+      raise(invalid_input, "{}: no answer: {}", escaped(answers[i].id), output.finish->detail);
+    }
+    const std::vector<int32_t>& want = answers[i].output_ids;
+    size_t common = 0;
+    while (common < std::min(want.size(), output.tokens.size()) && output.tokens[common].id == want[common]) ++common;
+    result.common.push_back(common);
+    result.tokens += want.size();
+    result.equal_tokens += common;
+    result.equal += common == want.size() ? 1 : 0;
+  }
+  return result;
 }
 
 }  // namespace quern

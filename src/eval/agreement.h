@@ -2,6 +2,8 @@
 // Plain functions on the engine thread.
 #pragma once
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,7 +47,20 @@ struct Agreement {
 
 // Runs prompt and answer of each line through `model` and compares its choice at every output token. `num_tokens`: ids from there on are
 // padding. `progress` is called after each answer with the number done.
+using AgreementProgress = std::function<void(size_t done, const Agreement& so_far)>;
 Agreement measure_agreement(Transformer& model, KvCache& cache, std::span<const ReferenceAnswer> answers, size_t num_tokens,
-                            const std::function<void(size_t done, const Agreement& so_far)>& progress = {});
+                            const AgreementProgress& progress = {});
+// The same with a Transformer of its own. `kv_format` absent: f32 for f32 weights, f16 otherwise.
+Agreement measure_agreement(const std::shared_ptr<EngineFile>& file, Backend& backend, std::span<const ReferenceAnswer> answers,
+                            size_t num_tokens, std::optional<Format> kv_format, const AgreementProgress& progress = {});
+
+// Answers that the model generates by itself, greedily, as long as the reference's.
+struct GreedyAgreement {
+  size_t equal = 0, tokens = 0, equal_tokens = 0;
+  std::vector<size_t> common;  // of each answer: tokens before the first difference, all of them when it is equal
+};
+GreedyAgreement measure_greedy_agreement(const std::shared_ptr<EngineFile>& file, Backend& backend,
+                                         std::span<const ReferenceAnswer> answers, std::optional<Format> kv_format,
+                                         const std::function<void(size_t done)>& progress = {});
 
 }  // namespace quern
