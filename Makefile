@@ -1,6 +1,7 @@
 # The verbs of this repository. Each is one script or one CMake call, so that it can be run without make as well.
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
+MAKEFLAGS += --no-print-directory
 LAUNCHER := $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
 .PHONY: demo test bench lint docs install build setup clean

@@ -25,7 +25,7 @@ engine_of() {
 if source=$(tools/fetch_model.sh $name); then
   engine=$cache/$name.quern
   engine_of "$source" "$engine"
-  question="Write a Python function that returns the n-th Fibonacci number. Explain it in one sentence."
+  question="Write a Python function that reverses a string. Explain it in one sentence."
   say "quern run -m $engine -p '$question'"
   exec $quern run -m "$engine" -p "$question" --temp 0 -n 256
 fi

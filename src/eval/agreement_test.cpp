@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "models/test_models.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -44,7 +45,7 @@ class AgreementTest : public ::testing::Test {
   }
 
   TempFolder folder_;
-  Runner runner_{build_engine(std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/qwen2-gqa", folder_ / "m.quern"), limits()};
+  Runner runner_{build_engine(source_dir() + "/tests/goldens/models/qwen2-gqa", folder_ / "m.quern"), limits()};
 };
 
 TEST_F(AgreementTest, OwnAnswersAgreeAndOthersAreCounted) {

@@ -10,6 +10,7 @@
 #include "files/safetensors_header.h"
 #include "files/sample_files.h"
 #include "files/xxh3.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -176,7 +177,7 @@ TEST(EngineFile, ExampleOfTheDocumentationIsTrue) {
       11);
   writer.write(std::as_bytes(std::span(bytes)));
   writer.finish({.model = {{"family", "qwen2"}}});
-  const std::string file = sample::read_file(folder / "a.quern"), page = sample::read_file(QUERN_SOURCE_DIR "/docs/engine_file.md");
+  const std::string file = sample::read_file(folder / "a.quern"), page = sample::read_file(source_dir() + "/docs/engine_file.md");
   EXPECT_EQ(file.size(), 66'307U);
   // Every line of the dump: "00000030: 6331 3734 ...".
   size_t num_lines = 0;

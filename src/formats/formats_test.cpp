@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "formats/list.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -55,7 +56,7 @@ TEST(Formats, RoundTripErrorOfUnitNormalsIsTheTablesFigure) {
 }
 
 TEST(Formats, ValuesAreGgufsToTheBit) {
-  const Json goldens = parse_json(read_text_file(QUERN_SOURCE_DIR "/tests/goldens/formats.json", 1 << 20), "formats.json");
+  const Json goldens = parse_json(read_text_file(source_dir() + "/tests/goldens/formats.json", 1 << 20), "formats.json");
   const auto bytes_of = [](const std::string& hex) {
     std::vector<std::byte> bytes;
     for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "models/test_models.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -14,7 +15,7 @@ using testing::build_engine;
 using testing::Runner;
 using testing::TempFolder;
 
-const std::string kGoldens = std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models";
+const std::string kGoldens = source_dir() + "/tests/goldens/models";
 
 TransformerLimits limits_for_tests(size_t context = 256) {
   return {.max_batch_tokens = 192,
@@ -220,8 +221,8 @@ TEST(GoldenModels, MixedBatchesDoNotChangeBytes) {
 }
 
 TEST(GoldenModels, Stories) {
-  std::string source = std::string(QUERN_SOURCE_DIR) + "/tests/models/stories260K-qwen2";
-  if (!std::filesystem::exists(source)) source = std::string(QUERN_SOURCE_DIR) + "/../shared/data/models/stories260K-qwen2";
+  std::string source = source_dir() + "/tests/models/stories260K-qwen2";
+  if (!std::filesystem::exists(source)) source = source_dir() + "/../shared/data/models/stories260K-qwen2";
   if (!std::filesystem::exists(source)) GTEST_SKIP() << "no " << source;
   const TempFolder folder;
   TransformerLimits limits = limits_for_tests(512);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "models/test_models.h"
+#include "source_dir.h"
 #include "text/chat_format.h"
 
 namespace quern {
@@ -12,7 +13,7 @@ namespace {
 
 using testing::TempFolder;
 
-std::string golden(const std::string& name) { return std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/" + name; }
+std::string golden(const std::string& name) { return source_dir() + "/tests/goldens/models/" + name; }
 
 // A safetensors checkpoint whose header and config may be changed.
 struct Draft {

@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
 #include <cmath>
 
 #include "models/test_models.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -17,7 +17,7 @@ using testing::BuildChoices;
 using testing::Runner;
 using testing::TempFolder;
 
-std::string golden(const std::string& name) { return std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/" + name; }
+std::string golden(const std::string& name) { return source_dir() + "/tests/goldens/models/" + name; }
 
 TransformerLimits small_limits() {
   return {.max_batch_tokens = 32, .max_sequences = 4, .max_context = 64, .max_logit_rows = 32, .block_tokens = 8, .kv_format = Format::f32};

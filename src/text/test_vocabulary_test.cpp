@@ -6,15 +6,16 @@
 #include <numeric>
 
 #include "base/mapped_file.h"
+#include "source_dir.h"
 #include "text/merge_rules.h"
 
 namespace quern {
 
-std::string test_path(const std::string& name) { return std::string(QUERN_SOURCE_DIR) + "/tests/text/" + name; }
+std::string test_path(const std::string& name) { return source_dir() + "/tests/text/" + name; }
 
 std::string shared_path(const std::string& name) {
   for (const char* root : {"/../shared/data/", "/../../shared/data/"}) {
-    std::string path = std::string(QUERN_SOURCE_DIR) + root + name;
+    std::string path = source_dir() + root + name;
     if (std::filesystem::exists(path)) return path;
   }
   return {};

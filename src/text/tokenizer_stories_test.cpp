@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "source_dir.h"
 #include "text/test_vocabulary.h"
 #include "text/text_stream.h"
 
@@ -12,7 +13,7 @@ namespace {
 using Ids = std::vector<TokenId>;
 using Specials = Tokenizer::Specials;
 
-std::string folder() { return std::string(QUERN_SOURCE_DIR) + "/tests/models/stories260K-qwen2"; }
+std::string folder() { return source_dir() + "/tests/models/stories260K-qwen2"; }
 
 TEST(StoriesTokenizer, EncodesAsLlama2c) {
   const Tokenizer tokenizer = Tokenizer::from_folder(folder());
