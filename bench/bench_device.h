@@ -26,10 +26,10 @@ inline double bench_bandwidth() {
   return rate;
 }
 
-// Operations a second of the f32 units; integer products may exceed it.
-inline double bench_operations() {
-  static const double rate = measure_operations(bench_backend());
-  return rate;
+// Of the unit that multiplies weights of this format.
+inline UnitRate bench_operations(Format weights) {
+  static const UnitRate floats = measure_operations(bench_backend(), Format::f32), bytes = measure_operations(bench_backend(), Format::i8);
+  return weights == Format::f32 || weights == Format::f16 || weights == Format::bf16 ? floats : bytes;
 }
 
 struct BenchTensor {

@@ -49,7 +49,7 @@ void run(benchmark::State& state, Case c) {
   }
   if (c.rows > 1) {
     state.counters["op/s"] = per_second(work);
-    state.counters["of_f32_units"] = per_second(work / bench_operations());
+    state.counters["of_unit"] = per_second(work / bench_operations(c.format).operations);
   }
 }
 
@@ -58,8 +58,8 @@ void run(benchmark::State& state, Case c) {
 
 int main(int argc, char** argv) {
   using namespace quern;
-  fmt::print("{}\nreads {:.1f} GB/s, multiplies f32 {:.0f} GFLOP/s\n", bench_backend().info().name, bench_bandwidth() / 1e9,
-             bench_operations() / 1e9);
+  fmt::print("{}\nreads {:.1f} GB/s, multiplies f32 {:.0f}, bytes {:.0f} Gop/s\n", bench_backend().info().name, bench_bandwidth() / 1e9,
+             bench_operations(Format::f32).operations / 1e9, bench_operations(Format::i8).operations / 1e9);
   for (const FormatInfo& format : kFormats) {
     for (const auto& [in, out] : {std::pair<size_t, size_t>{4864, 896}, {3584, 4864}}) {
       if (in % format.block_values != 0) continue;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
+
 namespace quern {
 namespace {
 
@@ -57,6 +59,12 @@ struct Op<SampleArgs> {
   static auto rows(const DeviceTables& t) { return t.sample; }
   static std::string text(const SampleArgs& a) { return fmt::format("logits {}", a.logits.shape.text()); }
 };
+
+template <class Args>
+const char* name_of(const Args&) {
+  return Op<Args>::kName;
+}
+const char* name_of(const LinearArgs& a) { return a.w->use == WeightUse::attention_out ? "attention_out" : "down"; }
 
 constexpr std::string_view kOps[] = {"embed", "qkv", "attention", "linear", "gate_up", "head", "sample"};
 
@@ -145,7 +153,11 @@ const KernelRow<Args>& Backend::row_for(const Args& args) const {
 
 template <class Args>
 void Backend::run(const Args& args) {
-  row_for(args).run(args, runtime_->stream());
+  const KernelRow<Args>& row = row_for(args);
+  if (!observer_) return row.run(args, runtime_->stream());
+  const double start = monotonic_seconds();
+  row.run(args, runtime_->stream());
+  observer_(name_of(args), row.name, monotonic_seconds() - start);
 }
 
 template <class Args>

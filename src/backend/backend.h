@@ -1,6 +1,7 @@
 // One device: its memory, its stream, and the first kernel row that supports an operation.
 // Made by cli/ or the public API, outlives the Transformer; used on the engine thread (loading included).
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,6 +46,12 @@ class Backend {
   template <class Args>
   const char* require(const Args& args);
   size_t workspace_bytes() const { return workspace_.bytes(); }
+
+  // Called after every operation that runs from now on with what it was (the op, for a linear the weight's use), the row that ran, and
+  // its seconds; on the CPU only, where an operation is done when its call returns. Empty: nothing is timed.
+  using Observer = std::function<void(const char* operation, const char* row, double seconds)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
+
   // The workspace that require() would want for these arguments.
   template <class Args>
   size_t planned_workspace(const Args& args) const;
@@ -59,6 +66,7 @@ class Backend {
   std::unique_ptr<DeviceRuntime> runtime_;
   std::vector<std::pair<std::string, std::string>> forced_;  // op, row
   Storage workspace_;
+  Observer observer_;
 };
 
 }  // namespace quern

@@ -10,9 +10,15 @@ namespace quern {
 
 struct BackendOptions {
   Device device;
-  size_t num_threads = 0;               // CPU: 0 = usable_cores()
-  std::string forced_off;               // CPU: instruction sets not to use, comma-separated ("avx512,avx2"); QUERN_CPU_OFF adds to it
-  std::string kernels;                  // "op=row,op=row": run this row or fail (--kernel)
+  size_t num_threads = 0;  // CPU: 0 = usable_cores()
+  std::string forced_off;  // CPU: instruction sets not to use, comma-separated ("avx512,avx2"); QUERN_CPU_OFF adds to it
+  std::string kernels;     // "op=row,op=row": run this row or fail (--kernel)
+};
+
+// What the unit that multiplies weights of some format can do.
+struct UnitRate {
+  const char* unit = "";  // type of the products: f32, bf16, int8
+  double operations = 0;  // a second; a multiply-add is two. 0: not measured
 };
 
 class DeviceRuntime {
@@ -40,11 +46,11 @@ class DeviceRuntime {
 
   // See backend/measure.h. 0: this device has no such measurement.
   virtual double measure_read_bandwidth() { return 0; }
-  virtual double measure_operations() { return 0; }
+  virtual UnitRate measure_operations(Format /*weights*/) { return {}; }
 };
 
 std::unique_ptr<DeviceRuntime> open_cpu(const BackendOptions& options);
 std::unique_ptr<DeviceRuntime> open_cuda(const BackendOptions& options);  // throws incompatible in a build without CUDA
-size_t num_cuda_devices();                                               // 0 without CUDA, driver or GPU
+size_t num_cuda_devices();                                                // 0 without CUDA, driver or GPU
 
 }  // namespace quern

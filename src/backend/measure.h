@@ -6,7 +6,7 @@ namespace quern {
 
 // Bytes a second that kernels can read from the device's memory.
 inline double measure_read_bandwidth(Backend& backend) { return backend.runtime().measure_read_bandwidth(); }
-// f32 operations a second (a multiply-add is two) of the device's vector units, from registers.
-inline double measure_operations(Backend& backend) { return backend.runtime().measure_operations(); }
+// Operations a second, from registers, of the unit that multiplies weights of this format.
+inline UnitRate measure_operations(Backend& backend, Format weights) { return backend.runtime().measure_operations(weights); }
 
 }  // namespace quern

@@ -2,17 +2,20 @@
 // machine can do, which is measured in the same run.
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <memory>
 #include <numeric>
 
 #include "backend/measure.h"
 #include "base/clock.h"
 #include "cli/bench_model.h"
+#include "cli/bench_report.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
+#include "models/engine_tensors.h"
 #include "models/kv_cache.h"
 #include "models/transformer.h"
 
@@ -27,33 +30,7 @@ struct Options {
   std::string shape, dtype = "bf16";
   size_t group_size = 0, prompt_tokens = 512, output_tokens = 64, depth = 0, batch = 1, repeats = 5;
   uint64_t seed = 1;
-  bool json = false;
-};
-
-// Values of the repeats of one measurement.
-struct Samples {
-  std::vector<double> values;
-
-  double median() const {
-    std::vector<double> sorted = values;
-    std::ranges::sort(sorted);
-    const size_t middle = sorted.size() / 2;
-    return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  }
-  // Half of the distance between the slowest and the fastest, as a share of the median.
-  double spread() const {
-    const auto [least, most] = std::ranges::minmax(values);
-    return (most - least) / 2 / median();
-  }
-};
-
-struct Report {
-  std::string device;
-  double weight_bytes = 0, parameters = 0;
-  Samples prefill, decode;               // tokens a second
-  double decode_bytes = 0;               // of one step of the whole batch: weights once, KV of each sequence
-  double prefill_operations = 0;         // of one prompt token: two a weight of the layers, and attention
-  double bandwidth = 0, operations = 0;  // a second, measured: the limits
+  bool json = false, profile = false;
 };
 
 class Bench {
@@ -86,32 +63,40 @@ class Bench {
     for (size_t i = 0; i < context; ++i) ids_[i] = static_cast<int32_t>((i * 7919 + options.seed) % config.vocab_size);
   }
 
-  Report run() {
+  BenchReport run() {
     const ModelConfig& config = transformer_->config();
-    Report report;
+    BenchReport report;
+    report.model = options_.shape.empty() ? options_.model.model : options_.shape + " " + options_.dtype;
     report.device = backend_->info().name;
-    report.weight_bytes = static_cast<double>(transformer_->streamed_bytes());
+    report.prompt_tokens = options_.prompt_tokens;
+    report.output_tokens = options_.output_tokens;
+    report.depth = options_.depth;
+    report.batch = options_.batch;
+    report.units = unit_work(config);
+    report.decode_bytes = bytes_of_step(config);
     for (size_t i = 0; i < options_.batch; ++i) prefill(i, 0, options_.depth);
     for (size_t repeat = 0; repeat <= options_.repeats; ++repeat) {
       double start = monotonic_seconds();
       prefill(0, options_.depth, options_.prompt_tokens);
       const double prefill_seconds = monotonic_seconds() - start;
       for (size_t i = 1; repeat == 0 && i < options_.batch; ++i) prefill(i, options_.depth, options_.prompt_tokens);
+      if (repeat != 0) measure_units(report.units);
+      const double before = measure_read_bandwidth(*backend_);
       start = monotonic_seconds();
-      for (size_t step = 0; step < options_.output_tokens; ++step) decode(options_.depth + options_.prompt_tokens + step);
+      for (size_t i = 0; i < options_.output_tokens; ++i) decode(options_.depth + options_.prompt_tokens + i);
       const double decode_seconds = monotonic_seconds() - start;
       if (repeat == 0) continue;  // the first round warms caches, page tables and clocks
+      const double bandwidth = (before + measure_read_bandwidth(*backend_)) / 2;
+      const double bytes = static_cast<double>(options_.output_tokens) * report.decode_bytes;
       report.prefill.values.push_back(static_cast<double>(options_.prompt_tokens) / prefill_seconds);
       report.decode.values.push_back(static_cast<double>(options_.output_tokens * options_.batch) / decode_seconds);
+      report.bandwidth.values.push_back(bandwidth);
+      report.decode_share.values.push_back(bandwidth == 0 ? 0 : bytes / decode_seconds / bandwidth);
     }
-    const double mean_context =
-        static_cast<double>(options_.depth + options_.prompt_tokens) + static_cast<double>(options_.output_tokens) / 2;
-    const double kv_token = static_cast<double>(KvCache::bytes_per_block(config, cache_->block_tokens(), cache_->format())) /
-                            static_cast<double>(cache_->block_tokens());
-    report.decode_bytes = report.weight_bytes + static_cast<double>(options_.batch) * mean_context * kv_token;
-    report.prefill_operations = 2 * layer_weights(config) + attention_operations(config);
-    report.bandwidth = measure_read_bandwidth(*backend_);
-    report.operations = measure_operations(*backend_);
+    if (options_.profile) {
+      report.prefill_profile = profile([&] { prefill(0, options_.depth, options_.prompt_tokens); });
+      report.decode_profile = profile([&] { decode(options_.depth + options_.prompt_tokens); });
+    }
     return report;
   }
 
@@ -149,15 +134,60 @@ class Bench {
     transformer_->forward(batch, *cache_);
   }
 
-  static double layer_weights(const ModelConfig& config) {
-    const double hidden = config.hidden_size, q = double{1} * config.num_heads * config.head_dim,
-                 kv = double{1} * config.num_kv_heads * config.head_dim;
-    return config.num_layers * (hidden * (2 * q + 2 * kv) + 3 * hidden * config.intermediate_size);
+  // The operations of `work`, added up by kind; the median of a few runs would hide nothing more, so it is one run after a warm one.
+  template <class Work>
+  StepProfile profile(const Work& work) {
+    work();
+    StepProfile profile;
+    backend_->observe([&](const char* operation, const char* row, double seconds) {
+      auto found =
+          std::ranges::find_if(profile.operations, [&](const OperationTime& o) { return o.operation == operation && o.row == row; });
+      if (found == profile.operations.end()) found = profile.operations.insert(found, {operation, row, 0, 0});
+      ++found->calls;
+      found->seconds += seconds;
+    });
+    const double start = monotonic_seconds();
+    work();
+    profile.seconds = monotonic_seconds() - start;
+    backend_->observe({});
+    return profile;
   }
-  // Scores and values: two products of 2 operations for each earlier token, head and dimension.
-  double attention_operations(const ModelConfig& config) const {
+
+  double bytes_of_step(const ModelConfig& config) const {
+    const double mean_context =
+        static_cast<double>(options_.depth + options_.prompt_tokens) + static_cast<double>(options_.output_tokens) / 2;
+    const double kv_token = static_cast<double>(KvCache::bytes_per_block(config, cache_->block_tokens(), cache_->format())) /
+                            static_cast<double>(cache_->block_tokens());
+    return static_cast<double>(transformer_->streamed_bytes()) + static_cast<double>(options_.batch) * mean_context * kv_token;
+  }
+
+  // Which unit multiplies how much for one prompt token: the layers' matrices by their formats, attention in f32.
+  std::vector<BenchReport::Unit> unit_work(const ModelConfig& config) {
+    std::vector<BenchReport::Unit> units;
+    const auto add = [&](Format format, double work) {
+      const UnitRate rate = measure_operations(*backend_, format);
+      auto found = std::ranges::find(units, rate.unit, &BenchReport::Unit::unit);
+      if (found == units.end()) found = units.insert(found, {rate.unit, rate.operations, 0});
+      found->operations = std::max(found->operations, rate.operations);
+      found->work += work;
+      formats_.try_emplace(rate.unit, format);
+    };
+    std::map<Format, double> weights;
+    for (const EngineTensor& tensor : engine_tensors(config)) {
+      const EngineTensorInfo* info = file_->find(tensor.name);
+      if (tensor.role != TensorRole::matrix || info == nullptr) continue;
+      weights[info->format] += static_cast<double>(tensor.shape.rows() * tensor.shape.columns());
+    }
+    for (const auto& [format, count] : weights) add(format, 2 * count);
+    // Scores and values: two products of 2 operations for each earlier token, head and dimension.
     const double mean_context = static_cast<double>(options_.depth) + static_cast<double>(options_.prompt_tokens) / 2;
-    return 4.0 * config.num_layers * config.num_heads * config.head_dim * mean_context;
+    add(Format::f32, 4.0 * config.num_layers * config.num_heads * config.head_dim * mean_context);
+    return units;
+  }
+  void measure_units(std::vector<BenchReport::Unit>& units) {
+    for (BenchReport::Unit& unit : units) {
+      unit.operations = std::max(unit.operations, measure_operations(*backend_, formats_.at(unit.unit)).operations);
+    }
   }
 
   const Options& options_;
@@ -169,48 +199,14 @@ class Bench {
   size_t blocks_each_ = 0;
   std::vector<std::vector<uint32_t>> blocks_;  // of each sequence
   std::vector<int32_t> ids_;
+  std::map<std::string, Format> formats_;  // one that each unit multiplies
 };
-
-OrderedJson report_json(const Options& options, const Report& report) {
-  OrderedJson object;
-  object["model"] = options.shape.empty() ? options.model.model : options.shape + " " + options.dtype;
-  object["device"] = report.device;
-  object["prompt_tokens"] = options.prompt_tokens;
-  object["output_tokens"] = options.output_tokens;
-  object["depth"] = options.depth;
-  object["batch"] = options.batch;
-  const auto samples = [](const Samples& from) {
-    return OrderedJson{{"tokens_per_second", from.median()}, {"spread", from.spread()}, {"values", from.values}};
-  };
-  object["prefill"] = samples(report.prefill);
-  object["prefill"]["operations_per_second"] = report.prefill.median() * report.prefill_operations;
-  object["decode"] = samples(report.decode);
-  object["decode"]["bytes_per_step"] = report.decode_bytes;
-  object["decode"]["bytes_per_second"] = report.decode.median() / static_cast<double>(options.batch) * report.decode_bytes;
-  object["limits"] = {{"bytes_per_second", report.bandwidth}, {"operations_per_second", report.operations}};
-  return object;
-}
-
-std::string report_lines(const Options& options, const Report& report) {
-  const std::string model = options.shape.empty() ? options.model.model : options.shape + " " + options.dtype;
-  const double operations = report.prefill.median() * report.prefill_operations;
-  const double bytes = report.decode.median() / static_cast<double>(options.batch) * report.decode_bytes;
-  std::string text = fmt::format("{}, {}\n", model, report.device);
-  text += fmt::format("prefill  {:5} tokens at {:<6}           {:10.1f} tokens/s +- {:4.1f} %   {:9.1f} GFLOP/s {:5.1f} % of {:.1f}\n",
-                      options.prompt_tokens, options.depth, report.prefill.median(), 100 * report.prefill.spread(), operations / 1e9,
-                      100 * operations / report.operations, report.operations / 1e9);
-  text += fmt::format(
-      "decode   {:5} tokens at {:<6} batch {:<4}{:10.1f} tokens/s +- {:4.1f} %   {:9.2f} GB/s    {:5.1f} % of {:.2f}   {:.1f} MB a step\n",
-      options.output_tokens, options.depth + options.prompt_tokens, options.batch, report.decode.median(), 100 * report.decode.spread(),
-      bytes / 1e9, 100 * bytes / report.bandwidth, report.bandwidth / 1e9, report.decode_bytes / 1e6);
-  return text;
-}
 
 int bench(const Options& options) {
   if (options.model.model.empty() == options.shape.empty()) raise(usage, "bench: want one of -m and --shape");
   const Interrupt interrupt;
-  const Report report = Bench(options, interrupt).run();
-  write_stdout(options.json ? report_json(options, report).dump(2) + "\n" : report_lines(options, report));
+  const BenchReport report = Bench(options, interrupt).run();
+  write_stdout(options.json ? report_json(report).dump(2) + "\n" : report_lines(report));
   return 0;
 }
 
@@ -228,6 +224,7 @@ VerbWork declare(CLI::App& app) {
   add_number<size_t>(app, "-b,--batch", options->batch, 1, 4096, "Sequences that are decoded at one time");
   add_number<size_t>(app, "-r,--repeats,--repetitions", options->repeats, 1, 1000, "Timed rounds, after one that is not");
   add_number<uint64_t>(app, "--seed", options->seed, 0, std::numeric_limits<uint64_t>::max(), "Of the random weights");
+  app.add_flag("--profile", options->profile, "Print the time of each operation of one prompt and of one decode step (CPU)");
   app.add_flag("--json", options->json, "Print one JSON object");
   add_device_options(app, options->model);
   add_number<size_t>(app, "--max-num-batched-tokens", options->model.engine.max_num_batched_tokens, 0, 1 << 20,
@@ -235,7 +232,8 @@ VerbWork declare(CLI::App& app) {
   add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, {"auto", "f32", "f16", "bf16"}, "Type of the KV cache; auto is f16");
   app.footer(
       "Each line has the median of the repeats and half the distance between the slowest and the fastest. The limits are measured in the\n"
-      "same run: the rate at which every thread together reads memory, and the rate of multiply-adds.");
+      "same run: the rate at which every thread together reads memory, before and after each round of decoding, and the rate of the units\n"
+      "that multiply the model's formats.");
   return [options] { return bench(*options); };
 }
 

@@ -171,7 +171,6 @@ struct Lanes {
       p[16 + i] = static_cast<int8_t>(y.v[i]);
     }
   }
-  static void prefetch(const std::byte*) {}
 };
 
 }  // namespace

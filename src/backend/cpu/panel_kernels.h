@@ -1,5 +1,6 @@
 // The panel kernels, written once over Lanes. Included by panels_<isa>.cpp after lanes_<isa>.h; everything has internal linkage.
-// Prediction and measurement of each choice: docs/performance.md.
+// Prediction and measurement of each choice: docs/performance.md. There is no software prefetch: a thread reads its panels in order, which
+// the processor's own prefetchers follow; instructions that prefetch 2 KiB ahead cost a third of the bandwidth, 8 to 32 KiB a tenth.
 #pragma once
 #include "backend/cpu/lanes_math.h"
 #include "backend/cpu/panel_product.h"
@@ -8,8 +9,6 @@
 
 namespace quern::cpu {
 namespace {
-
-constexpr size_t kPrefetch = 2048;  // bytes ahead of what is read
 
 // ---- Integer weights. A view of a group offers code(q), scale(i), offset(i).
 
@@ -72,7 +71,6 @@ struct DirectKernel {
     F y[M];
     for (int m = 0; m < M; ++m) y[m] = Lanes::zero();
     for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
-      for (int i = 0; i < S::kBytes; i += 64) Lanes::prefetch(panel + kPrefetch + i);
       LANES_UNROLL
       for (int g = 0; g < S::kBlock / 32; ++g) {
         Group<S::kHalves> group;
@@ -105,7 +103,6 @@ struct TileKernel {
 template <class S>
 inline void unpack_stage(const std::byte* panel, size_t columns, std::byte* stage) {
   for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
-    for (int i = 0; i < S::kBytes; i += 64) Lanes::prefetch(panel + kPrefetch + i);
     LANES_UNROLL
     for (int g = 0; g < S::kBlock / 32; ++g, stage += Unpacked<S>::kBytes) {
       Group<S::kHalves> group;
@@ -143,18 +140,15 @@ void multiply_integer(const PanelTask& task) {
 
 // ---- Float weights.
 
-// Columns of one block: y[m] += chain of even columns + chain of odd columns. `ahead`: bytes to prefetch, or 0.
+// Columns of one block: y[m] += chain of even columns + chain of odd columns.
 template <class S>
 struct FloatKernel {
   template <int M>
-  static void run(const std::byte* panel, size_t columns, const float* x, float* out, size_t ahead) {
+  static void run(const std::byte* panel, size_t columns, const float* x, float* out) {
     F even[M], odd[M];
     LANES_UNROLL
     for (int m = 0; m < M; ++m) even[m] = odd[m] = Lanes::zero();
     for (size_t k = 0; k + 2 <= columns; k += 2, panel += 2 * S::kBytes, x += 2 * M) {
-      if (ahead != 0) {
-        for (int i = 0; i < 2 * S::kBytes; i += 64) Lanes::prefetch(panel + ahead + i);
-      }
       F w0, w1;
       S::load(panel, w0, w1);
       LANES_UNROLL
@@ -182,13 +176,12 @@ void multiply_float(const PanelTask& task) {
     const size_t part = x.columns - k < kFloatBlock ? x.columns - k : kFloatBlock;
     const std::byte* panel = task.panel + k * S::kBytes;
     if (tiles.count == 1) {
-      with_rows<FloatKernel<S>, Lanes::kFloatTile>(x.rows, panel, part, x.values + k * x.rows, task.y, kPrefetch);
+      with_rows<FloatKernel<S>, Lanes::kFloatTile>(x.rows, panel, part, x.values + k * x.rows, task.y);
       continue;
     }
     auto* floats = reinterpret_cast<float*>(task.stage);
     for (size_t i = 0; i < part; i += 2) {
       F even, odd;
-      for (int j = 0; j < 2 * S::kBytes; j += 64) Lanes::prefetch(panel + i * S::kBytes + kPrefetch + j);
       if (i + 1 < part) {
         S::load(panel + i * S::kBytes, even, odd);
         Lanes::store(floats + (i + 1) * kLanes, odd);
@@ -200,7 +193,7 @@ void multiply_float(const PanelTask& task) {
     for (size_t t = 0; t < tiles.count; ++t) {
       const size_t first = tiles.first(t), rows = tiles.rows(t);
       with_rows<FloatKernel<F32Source>, Lanes::kFloatTile>(rows, task.stage, part, x.values + first * x.columns + k * rows,
-                                                           task.y + first * kLanes, size_t{0});
+                                                           task.y + first * kLanes);
     }
   }
 }

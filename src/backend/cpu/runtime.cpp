@@ -84,8 +84,8 @@ class CpuRuntime final : public DeviceRuntime {
   void synchronize() override {}
   void step(uint64_t, const std::function<void()>& body) override { body(); }
   size_t padded_rows(size_t rows) const override { return rows; }
-  double measure_read_bandwidth() override { return cpu::read_bandwidth(pool_); }
-  double measure_operations() override { return cpu::operation_rate(pool_, info_); }
+  double measure_read_bandwidth() override { return cpu::read_bandwidth(pool_, info_); }
+  UnitRate measure_operations(Format weights) override { return cpu::operation_rate(pool_, info_, weights); }
 
  private:
   ThreadPool pool_;
