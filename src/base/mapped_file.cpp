@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/bus_error.h"
 #include "base/checked.h"
 #include "base/error.h"
 
@@ -33,7 +34,8 @@ class Descriptor {
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   struct stat status {};
   if (path.find('\0') != path.npos || ::stat(path.c_str(), &status) != 0) raise(resource, "{}: {}", escaped(path), system_text(errno));
-  if (!S_ISREG(status.st_mode)) raise(invalid_input, "{}: want a regular file, found {}", escaped(path), S_ISDIR(status.st_mode) ? "a folder" : "a special file");
+  if (!S_ISREG(status.st_mode))
+    raise(invalid_input, "{}: want a regular file, found {}", escaped(path), S_ISDIR(status.st_mode) ? "a folder" : "a special file");
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) raise(resource, "{}: {}", escaped(path), system_text(errno));
   const Descriptor closer(fd);
@@ -44,10 +46,13 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
   if (mapped == MAP_FAILED) raise(resource, "{}: cannot map {} bytes: {}", escaped(path), size_, system_text(errno));
   data_ = static_cast<const std::byte*>(mapped);
+  note_mapped_file(data_, size_, path_);
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  forget_mapped_file(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

@@ -33,7 +33,7 @@ std::vector<float> values_of(const EngineFile& file, const std::string& name) {
 }
 
 // Engine tensor -> its values as the checkpoint means them, by names written out here once more and not by the families' rules.
-std::map<std::string, std::vector<float>> expected_values(const tiny::Checkpoint& c) {
+std::map<std::string, std::vector<float>> expected_values(const tiny::TinyCheckpoint& c) {
   std::map<std::string, std::vector<float>> out;
   const bool is_qwen1 = c.family == "qwen1";
   const auto put = [&](const std::string& engine, const std::string& source, size_t part = 0, size_t parts = 1) {
@@ -127,12 +127,12 @@ constexpr Case kCases[] = {
     {"qwen2", "/Q8_0", "int4", 0, "i8g32", "i4g32", "i4g32"}, {"qwen2", "/Q4_0", "f16", 0, "f16", "f16", "f16"},
 };
 
-std::string write_source(const tiny::Checkpoint& checkpoint, const tiny::Folder& folder, const std::string& source) {
+std::string write_source(const tiny::TinyCheckpoint& checkpoint, const tiny::TestFolder& folder, const std::string& source) {
   if (source[0] == '/') {
     tiny::write_gguf(checkpoint, folder / "model.gguf", source.substr(1));
     return folder / "model.gguf";
   }
-  tiny::Checkpoint copy = checkpoint;
+  tiny::TinyCheckpoint copy = checkpoint;
   copy.dtype = source;
   copy.write(folder / "model");
   return folder / "model";
@@ -158,8 +158,8 @@ std::map<std::string, std::vector<float>> as_stored(std::map<std::string, std::v
 TEST(Build, EveryFamilyAndDtype) {
   for (const Case& c : kCases) {
     const std::string label = fmt::format("{} {} {} {}", c.family, c.source, c.dtype, c.group_size);
-    const tiny::Folder folder;
-    const tiny::Checkpoint checkpoint = tiny::make(c.family);
+    const tiny::TestFolder folder;
+    const tiny::TinyCheckpoint checkpoint = tiny::make(c.family);
     const std::string source = write_source(checkpoint, folder, c.source);
     build_engine({.source = source, .output = folder / "e.quern", .dtype = c.dtype, .group_size = c.group_size});
     const auto file = EngineFile::open(folder / "e.quern");
@@ -179,7 +179,7 @@ TEST(Build, SameBytesWhateverTheThreadsAndPaths) {
        {std::tuple{"qwen2", "BF16", "int4"}, std::tuple{"llama", "/F16", "int8"}, std::tuple{"qwen1", "F32", "f16"}}) {
     std::string first;
     for (const size_t num_threads : {1, 2, 3}) {
-      const tiny::Folder folder;
+      const tiny::TestFolder folder;
       const std::string path = write_source(tiny::make(family), folder, source);
       build_engine({.source = path, .output = folder / fmt::format("{}.quern", num_threads), .dtype = dtype, .num_threads = num_threads});
       const std::string bytes = tiny::read_file(folder / fmt::format("{}.quern", num_threads));
@@ -218,8 +218,8 @@ TEST(Build, ValueThatIsNotFiniteIsNamed) {
   for (const auto& [family, name, index, value, shown_index, shown_value] : kBad) {
     for (const char* dtype : {"F32", "F16", "BF16"}) {
       for (const char* to : {"auto", "f32", "f16", "int8", "int4"}) {
-        const tiny::Folder folder;
-        tiny::Checkpoint checkpoint = tiny::make(family);
+        const tiny::TestFolder folder;
+        tiny::TinyCheckpoint checkpoint = tiny::make(family);
         checkpoint.weights[name].values[index] = value;
         checkpoint.dtype = dtype;
         checkpoint.write(folder / "m");
@@ -232,8 +232,8 @@ TEST(Build, ValueThatIsNotFiniteIsNamed) {
 }
 
 TEST(Build, FirstValueInTheOrderOfTheFileIsNamed) {
-  const tiny::Folder folder;
-  tiny::Checkpoint checkpoint = tiny::make("llama");
+  const tiny::TestFolder folder;
+  tiny::TinyCheckpoint checkpoint = tiny::make("llama");
   auto& values = checkpoint.weights["model.layers.0.self_attn.q_proj.weight"].values;
   // Rows 16 + 8 and 16 + 1 of the engine are rows 16 + 1 and 16 + 2 of the file.
   values[(16 + 8) * 64] = values[(16 + 1) * 64] = std::numeric_limits<float>::quiet_NaN();
@@ -242,8 +242,8 @@ TEST(Build, FirstValueInTheOrderOfTheFileIsNamed) {
 }
 
 TEST(Build, ValueBeyondTheFormatIsNamed) {
-  const tiny::Folder folder;
-  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  const tiny::TestFolder folder;
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
   checkpoint.weights["model.layers.1.mlp.gate_proj.weight"].values[64 * 9 + 2] = 70000;
   checkpoint.write(folder / "m");
   expect_contains(error_of({.source = folder / "m", .output = folder / "e.quern", .dtype = "f16"}, invalid_input),
@@ -259,7 +259,7 @@ TEST(Build, ValueBeyondTheFormatIsNamed) {
 }
 
 TEST(Build, OptionsAreChecked) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen2").write(folder / "m");
   const BuildOptions base = {.source = folder / "m", .output = folder / "e.quern"};
   const auto with = [&](const char* dtype, size_t group) {
@@ -280,7 +280,7 @@ TEST(Build, OptionsAreChecked) {
 
 // E08
 TEST(Build, OutputThatIsTheInputIsRefused) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::write_gguf(tiny::make("qwen2"), folder / "m.gguf", "F16");
   tiny::make("qwen3").write(folder / "m");
   const std::string gguf = tiny::read_file(folder / "m.gguf"), weights = tiny::read_file(folder / "m/model.safetensors");
@@ -304,7 +304,7 @@ TEST(Build, OutputThatIsTheInputIsRefused) {
 
 // E07 and B5: killed at any report, no file has the final name; the next build is not disturbed and writes the same bytes.
 TEST(Build, KilledBuildLeavesNoEngine) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen2").write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "whole.quern", .dtype = "int8"});
   const std::string whole = tiny::read_file(folder / "whole.quern");
@@ -328,7 +328,7 @@ TEST(Build, KilledBuildLeavesNoEngine) {
 }
 
 TEST(Build, StoppedBuildLeavesTheOlderEngine) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen3").write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "e.quern", .dtype = "f16"});
   const std::string older = tiny::read_file(folder / "e.quern");
@@ -342,7 +342,7 @@ TEST(Build, StoppedBuildLeavesTheOlderEngine) {
 }
 
 TEST(Build, ProgressAndResultAddUp) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen2").write(folder / "m");
   BuildProgress last;
   uint64_t before = 0;
@@ -363,7 +363,7 @@ TEST(Build, ProgressAndResultAddUp) {
 }
 
 TEST(Build, FileSaysHowItWasMadeAndNotWhereOrWhen) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen2").write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "e.quern", .dtype = "fp16"});
   const auto file = EngineFile::open(folder / "e.quern");
@@ -372,7 +372,7 @@ TEST(Build, FileSaysHowItWasMadeAndNotWhereOrWhen) {
   EXPECT_EQ(build.at("source_xxh3").get<std::string>().size(), 16U);
   EXPECT_EQ(tiny::read_file(folder / "e.quern").find(folder.path()), std::string::npos);
 
-  tiny::Checkpoint other = tiny::make("qwen2");
+  tiny::TinyCheckpoint other = tiny::make("qwen2");
   other.weights["model.norm.weight"].values[0] += 1;
   other.write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "e2.quern", .dtype = "fp16"});

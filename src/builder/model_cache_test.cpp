@@ -52,7 +52,7 @@ struct Said {
 };
 
 TEST(ModelCache, EngineFileIsItself) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   const Variable no_cache("XDG_CACHE_HOME", nullptr), no_home("HOME", nullptr);
   tiny::make("qwen2").write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "e.quern"});
@@ -60,9 +60,9 @@ TEST(ModelCache, EngineFileIsItself) {
 }
 
 TEST(ModelCache, BuildsOnceAndAgainWhenTheSourceChanges) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   const Variable cache("XDG_CACHE_HOME", (folder / "cache").c_str());
-  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
   checkpoint.write(folder / "model.v1");
   Said said;
   const std::string first = resolve_model(folder / "model.v1", said.options());
@@ -84,7 +84,7 @@ TEST(ModelCache, BuildsOnceAndAgainWhenTheSourceChanges) {
 }
 
 TEST(ModelCache, DamagedEntryIsBuiltAgain) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   const Variable cache("XDG_CACHE_HOME", (folder / "cache").c_str());
   tiny::write_gguf(tiny::make("qwen3"), folder / "m.gguf", "F16");
   const std::string path = resolve_model(folder / "m.gguf", Said().options());
@@ -98,7 +98,7 @@ TEST(ModelCache, DamagedEntryIsBuiltAgain) {
 
 // K: processes that want the same engine at once get one file, whole.
 TEST(ModelCache, ProcessesShareOneBuild) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   const Variable cache("XDG_CACHE_HOME", (folder / "cache").c_str());
   tiny::make("qwen2").write(folder / "m");
   std::vector<pid_t> children;
@@ -134,7 +134,7 @@ TEST(ModelCache, FolderByTheEnvironment) {
     EXPECT_EQ(cache_folder(), "/somewhere/.cache/quern");
   }
   const Variable cache("XDG_CACHE_HOME", nullptr), home("HOME", nullptr);
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen2").write(folder / "m");
   try {
     resolve_model(folder / "m", Said().options());
@@ -146,7 +146,7 @@ TEST(ModelCache, FolderByTheEnvironment) {
 }
 
 TEST(ModelCache, WhatCannotBeAModelIsNamed) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::write_file(folder / "text.txt", "no model");
   const std::pair<std::string, ErrorCode> kBad[] = {{folder / "absent", resource}, {"", resource}};
   for (const auto& [path, code] : kBad) {

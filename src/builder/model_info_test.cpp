@@ -17,8 +17,8 @@ constexpr uint64_t kMatrixWeights = 2 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 96 * 64
 constexpr uint64_t kVectorWeights = 2 * (64 * 2 + 64 + 32 * 2) + 64;  // qwen2: norms, and biases of q, k, v
 
 TEST(ModelInfo, CheckpointAndEngineAgree) {
-  const tiny::Folder folder;
-  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  const tiny::TestFolder folder;
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
   checkpoint.dtype = "BF16";
   checkpoint.write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "e.quern", .dtype = "int8"});
@@ -41,7 +41,7 @@ TEST(ModelInfo, CheckpointAndEngineAgree) {
 
 // Metadata of any kind is shown or refused, never trusted to have a field.
 TEST(ModelInfo, StrangeMetadata) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::make("qwen2").write(folder / "m");
   build_engine({.source = folder / "m", .output = folder / "e.quern"});
   const auto good = EngineFile::open(folder / "e.quern");
@@ -64,7 +64,7 @@ TEST(ModelInfo, StrangeMetadata) {
 }
 
 TEST(ModelInfo, TensorsOnlyWhenAskedFor) {
-  const tiny::Folder folder;
+  const tiny::TestFolder folder;
   tiny::write_gguf(tiny::make("llama"), folder / "m.gguf", "Q8_0");
   const Json info = source_info(read_source_model(folder / "m.gguf"), false);
   EXPECT_FALSE(info.contains("tensors"));

@@ -17,14 +17,14 @@ constexpr const char* kChatml =
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-Prompting read(const tiny::Checkpoint& checkpoint) {
-  const tiny::Folder folder;
+Prompting read(const tiny::TinyCheckpoint& checkpoint) {
+  const tiny::TestFolder folder;
   checkpoint.write(folder / "m");
   return read_source_model(folder / "m").prompting;
 }
 
-Prompting read_gguf(const tiny::Checkpoint& checkpoint, const std::function<void(Json&)>& change) {
-  const tiny::Folder folder;
+Prompting read_gguf(const tiny::TinyCheckpoint& checkpoint, const std::function<void(Json&)>& change) {
+  const tiny::TestFolder folder;
   tiny::write_gguf(checkpoint, folder / "m.gguf", "F16", change);
   return read_source_model(folder / "m.gguf").prompting;
 }
@@ -58,7 +58,7 @@ TEST(Prompting, ChatOrTextByTheEndsOfText) {
        "not one that Quern knows: chatml-qwen2.5"},
   };
   for (const Case& c : kCases) {
-    tiny::Checkpoint checkpoint = tiny::make("qwen2");
+    tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
     checkpoint.chat_template = c.chat_template;
     checkpoint.config["eos_token_id"] = c.config_eos;
     if (c.generation_eos >= 0) checkpoint.generation_config["eos_token_id"] = {c.generation_eos};
@@ -75,7 +75,7 @@ TEST(Prompting, ChatOrTextByTheEndsOfText) {
 }
 
 TEST(Prompting, GgufIsAChatModelByItsTemplate) {
-  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
   EXPECT_TRUE(read_gguf(checkpoint, [](Json&) {}).chat.at("format").is_null());
   checkpoint.chat_template = kChatml;
   const Prompting one_id = read_gguf(checkpoint, [](Json&) {});  // its eos is <|endoftext|>
@@ -88,7 +88,7 @@ TEST(Prompting, GgufIsAChatModelByItsTemplate) {
 }
 
 TEST(Prompting, FirstGenerationIsAChatModelByItsChatFormat) {
-  tiny::Checkpoint checkpoint = tiny::make("qwen1");
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen1");
   checkpoint.generation_config = {{"chat_format", "raw"}, {"eos_token_id", 256}, {"stop_words_ids", {{256}}}, {"top_k", 0}, {"top_p", 0.8}};
   const Prompting base = read(checkpoint);
   EXPECT_TRUE(base.chat.at("format").is_null());
@@ -102,7 +102,7 @@ TEST(Prompting, FirstGenerationIsAChatModelByItsChatFormat) {
 }
 
 TEST(Prompting, SamplingDefaults) {
-  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
   checkpoint.generation_config = {{"do_sample", true},          {"temperature", 0.7}, {"top_p", 0.8},         {"top_k", 20},
                                   {"repetition_penalty", 1.05}, {"min_p", 0},         {"stop_strings", "END"}};
   EXPECT_EQ(read(checkpoint).generation, (Json{{"temperature", 0.7},
@@ -139,7 +139,7 @@ TEST(Prompting, WhatIsRefused) {
       {"do_sample", "yes", "do_sample"},
   };
   for (const auto& [field, value, part] : kBad) {
-    tiny::Checkpoint checkpoint = tiny::make("qwen2");
+    tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
     checkpoint.generation_config[field] = value;
     try {
       read(checkpoint);
@@ -155,11 +155,11 @@ TEST(Prompting, WhatIsRefused) {
 // T10: a template is never run; what is no template at all is refused.
 TEST(Prompting, TemplateOfAnotherKindIsRefused) {
   for (const Json& value : {Json(7), Json(true), Json::object()}) {
-    tiny::Checkpoint checkpoint = tiny::make("qwen2");
+    tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
     checkpoint.tokenizer_config["chat_template"] = value;
     EXPECT_THROW(read(checkpoint), Error) << value;
   }
-  tiny::Checkpoint checkpoint = tiny::make("qwen2");
+  tiny::TinyCheckpoint checkpoint = tiny::make("qwen2");
   checkpoint.tokenizer_config["chat_template"] = {{{"name", "tools"}, {"template", "x"}}, {{"name", "default"}, {"template", kChatml}}};
   checkpoint.config["eos_token_id"] = 258;
   EXPECT_EQ(read(checkpoint).chat.at("format"), "chatml");

@@ -40,7 +40,7 @@ std::string base64(unsigned char byte) {
 
 constexpr const char* kSpecials[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};  // ids 256, 257, 258
 
-std::string to_bytes(const Weight& weight, const std::string& type) {
+std::string to_bytes(const TinyWeight& weight, const std::string& type) {
   const std::map<std::string, Format> formats = {
       {"F32", Format::f32}, {"F16", Format::f16}, {"BF16", Format::bf16}, {"Q8_0", Format::i8g32}, {"Q4_0", Format::i4g32}};
   const Format format = formats.at(type);
@@ -65,8 +65,8 @@ class Random {
   uint64_t state_;
 };
 
-Weight random_weight(Random& random, std::vector<size_t> shape) {
-  Weight weight{std::move(shape), {}};
+TinyWeight random_weight(Random& random, std::vector<size_t> shape) {
+  TinyWeight weight{std::move(shape), {}};
   size_t count = 1;
   for (const size_t dim : weight.shape) count *= dim;
   for (size_t i = 0; i < count; ++i) weight.values.push_back(random.next());
@@ -74,8 +74,8 @@ Weight random_weight(Random& random, std::vector<size_t> shape) {
 }
 
 // llama.cpp's converter: reshape(heads, 2, head_dim / 2).swapaxes(1, 2).
-Weight permuted(const Weight& weight) {
-  Weight out = weight;
+TinyWeight permuted(const TinyWeight& weight) {
+  TinyWeight out = weight;
   const size_t columns = weight.values.size() / weight.shape[0];
   for (size_t row = 0; row < weight.shape[0]; ++row) {
     const size_t head = row / kHeadDim, half = row % kHeadDim / (kHeadDim / 2), pair = row % (kHeadDim / 2);
@@ -146,7 +146,7 @@ class GgufWriter {
     append<uint64_t>(header_, values.size());
     for (const int32_t each : values) append(header_, each);
   }
-  void tensor(const std::string& name, const Weight& weight, const std::string& type) {
+  void tensor(const std::string& name, const TinyWeight& weight, const std::string& type) {
     const std::map<std::string, uint32_t> ids = {{"F32", 0}, {"F16", 1}, {"Q4_0", 2}, {"Q8_0", 8}, {"BF16", 30}};
     append<uint64_t>(infos_, name.size());
     infos_ += name;
@@ -175,13 +175,13 @@ class GgufWriter {
 
 }  // namespace
 
-Folder::Folder() {
+TestFolder::TestFolder() {
   std::string name = (std::filesystem::temp_directory_path() / "quern-builder-XXXXXX").string();
   CHECK(::mkdtemp(name.data()) != nullptr, "{}", name);
   path_ = name;
 }
 
-Folder::~Folder() {
+TestFolder::~TestFolder() {
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
 }
@@ -199,8 +199,8 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-Checkpoint make(const std::string& family) {
-  Checkpoint c{.family = family, .config = {}, .generation_config = nullptr, .tokenizer_config = nullptr, .weights = {}};
+TinyCheckpoint make(const std::string& family) {
+  TinyCheckpoint c{.family = family, .config = {}, .generation_config = nullptr, .tokenizer_config = nullptr, .weights = {}};
   Random random(11);
   const auto add = [&](const std::string& name, std::vector<size_t> shape) { c.weights[name] = random_weight(random, std::move(shape)); };
   if (family == "qwen1") {
@@ -282,7 +282,7 @@ Checkpoint make(const std::string& family) {
   return c;
 }
 
-void Checkpoint::write(const std::string& folder) const {
+void TinyCheckpoint::write(const std::string& folder) const {
   std::filesystem::create_directories(folder);
   write_file(folder + "/config.json", config.dump(1));
   if (!generation_config.is_null()) write_file(folder + "/generation_config.json", generation_config.dump(1));
@@ -312,7 +312,8 @@ void Checkpoint::write(const std::string& folder) const {
   write_file(folder + "/model.safetensors", file + text + data);
 }
 
-void write_gguf(const Checkpoint& checkpoint, const std::string& path, const std::string& type, const std::function<void(Json&)>& change) {
+void write_gguf(const TinyCheckpoint& checkpoint, const std::string& path, const std::string& type,
+                const std::function<void(Json&)>& change) {
   const std::string arch = checkpoint.family;
   Json keys = {{"general.architecture", arch},
                {"general.name", "Tiny"},

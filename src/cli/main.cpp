@@ -1,6 +1,7 @@
 // quern VERB ...: reads the command line, does the verb's work, turns an Error into one line on stderr and the exit status.
 #include <new>
 
+#include "base/bus_error.h"
 #include "base/error.h"
 #include "cli/command_line.h"
 #include "cli/interrupt.h"
@@ -34,6 +35,7 @@ int report(ErrorCode code, std::string_view message) {
 
 int main(int argc, char** argv) {
   prepare_standard_streams();
+  report_bus_errors();
   try {
     return run_verb(argc, argv);
   } catch (const Error& error) {

@@ -42,7 +42,8 @@ GenerationDefaults read_generation_defaults(const EngineFile& file, const Tokeni
   }
   const Json& chat = file.metadata().chat;
   if (!chat.is_null()) {
-    if (const auto name = JsonFields(chat, file.path() + ": chat").optional_text({"format"})) defaults.chat = &chat_format(*name);
+    const std::string chat_where = file.path() + ": chat format";
+    if (const auto name = JsonFields(chat, chat_where).optional_text({"format"})) defaults.chat = &chat_format(*name, chat_where);
   }
   if (defaults.chat != nullptr) {
     for (const std::string& stop : defaults.chat->stops) {

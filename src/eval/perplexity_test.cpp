@@ -8,6 +8,7 @@
 #include "eval/divergence.h"
 #include "eval/log_softmax.h"
 #include "models/test_models.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -22,7 +23,7 @@ class PerplexityTest : public ::testing::Test {
     for (int32_t i = 0; i < 150; ++i) ids_.push_back((i * i * 7 + i * 31) % 203);
   }
   std::shared_ptr<EngineFile> engine(const char* name, Format format) {
-    return build_engine(std::string(QUERN_SOURCE_DIR) + "/tests/goldens/models/qwen2-gqa", folder_ / name,
+    return build_engine(source_dir() + "/tests/goldens/models/qwen2-gqa", folder_ / name,
                         {.format = [format](const std::string&) { return format; }});
   }
   EvalText text(const WindowRule& rule) const { return {.ids = ids_, .windows = make_windows(ids_.size(), rule), .bos = {}}; }

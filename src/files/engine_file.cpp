@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <numeric>
 
 #include "base/log.h"
 #include "base/thread_pool.h"
@@ -62,31 +63,52 @@ std::span<const std::byte> EngineFile::tokenizer_bytes() const {
   const EngineTensorInfo* info = find("tokenizer");
   if (info == nullptr || !info->is_raw)
     raise(invalid_input, "{}: tokenizer: want bytes without a format, file has {}", escaped(path()), info == nullptr ? "none" : "a weight");
+  if (const std::string damage = damage_of(static_cast<size_t>(info - tensors_.data()), false); !damage.empty())
+    raise(invalid_input, "{}: {}: the file is damaged; build the engine again", escaped(path()), damage);
   return file_.bytes().subspan(info->offset, info->bytes);
 }
 
 void EngineFile::verify(size_t num_threads) const {
+  std::vector<size_t> all(tensors_.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  ThreadPool pool(num_threads);
+  check(all, true, pool);
+}
+
+void EngineFile::verify_tensors(std::span<const std::string> names, ThreadPool& pool) const {
+  std::vector<size_t> indices;
+  for (const std::string& name : names) {
+    if (const auto found = by_name_.find(name); found != by_name_.end()) indices.push_back(found->second);
+  }
+  check(indices, false, pool);
+}
+
+std::string EngineFile::damage_of(size_t i, bool with_padding) const {
+  const EngineTensorInfo& tensor = tensors_[i];
+  const uint64_t found = xxh3_of(file_.bytes().subspan(tensor.offset, tensor.bytes));
+  if (found != tensor.xxh3) {
+    return fmt::format("{} at offset {}: checksum: want {:016x}, found {:016x}", escaped(tensor.name), tensor.offset, tensor.xxh3, found);
+  }
+  if (!with_padding) return "";
+  const uint64_t pad_begin = i == 0 ? data_offset_ : tensors_[i - 1].offset + tensors_[i - 1].bytes;
+  const std::span<const std::byte> pad = file_.bytes().subspan(pad_begin, tensor.offset - pad_begin);
+  if (std::ranges::all_of(pad, [](std::byte byte) { return byte == std::byte{0}; })) return "";
+  return fmt::format("padding before {}: want zeros at bytes {} to {}", escaped(tensor.name), pad_begin, tensor.offset);
+}
+
+void EngineFile::check(std::span<const size_t> indices, bool with_padding, ThreadPool& pool) const {
   std::mutex mutex;
   size_t first_bad = tensors_.size();  // in file order, so that the answer does not depend on the threads
   std::string problem;
-  const auto check = [&](size_t i) {
-    const EngineTensorInfo& tensor = tensors_[i];
-    const uint64_t found = xxh3_of(file_.bytes().subspan(tensor.offset, tensor.bytes));
-    const uint64_t pad_begin = i == 0 ? data_offset_ : tensors_[i - 1].offset + tensors_[i - 1].bytes;
-    const std::span<const std::byte> pad = file_.bytes().subspan(pad_begin, tensor.offset - pad_begin);
-    const bool is_padded = std::all_of(pad.begin(), pad.end(), [](std::byte byte) { return byte == std::byte{0}; });
-    if (found == tensor.xxh3 && is_padded) return;
-    const std::lock_guard lock(mutex);
-    if (i > first_bad) return;
-    first_bad = i;
-    problem = found == tensor.xxh3
-                  ? fmt::format("padding before {}: want zeros at bytes {} to {}", escaped(tensor.name), pad_begin, tensor.offset)
-                  : fmt::format("{} at offset {}: checksum: want {:016x}, found {:016x}", escaped(tensor.name), tensor.offset, tensor.xxh3,
-                                found);
-  };
-  ThreadPool pool(num_threads);
-  pool.parallel_for(tensors_.size(), 1, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) check(i);
+  pool.parallel_for(indices.size(), 1, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      std::string found = damage_of(indices[i], with_padding);
+      if (found.empty()) continue;
+      const std::lock_guard lock(mutex);
+      if (indices[i] > first_bad) continue;
+      first_bad = indices[i];
+      problem = std::move(found);
+    }
   });
   if (!problem.empty()) raise(invalid_input, "{}: {}: the file is damaged; build the engine again", escaped(path()), problem);
 }

@@ -18,6 +18,7 @@ inline constexpr size_t kTensorAlignment = 256;        // of every tensor's firs
 inline constexpr size_t kMaxMetadataBytes = 64 << 10;  // of the five texts of EngineMetadata together, as they stand in the header
 
 class FileCalls;
+class ThreadPool;
 
 struct EngineTensorInfo {
   std::string name;
@@ -39,7 +40,7 @@ struct EngineMetadata {
 
 class EngineFile {
  public:
-  // Maps and checks the header: version, ranges, alignment, formats. Tensor bytes are checked by verify().
+  // Maps and checks the header: its checksum, version, ranges, alignment, formats. Tensor bytes are checked by verify_tensors().
   static std::shared_ptr<EngineFile> open(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
@@ -51,13 +52,17 @@ class EngineFile {
   // The tensor `name` in the mapping; throws invalid_input "<file>: <name>: want <shape> <format>, file has ..." when it is missing or
   // has another shape. Its format may be any of `formats`, or any at all when that is empty.
   Tensor tensor(const std::string& name, const Shape& shape, std::span<const Format> formats = {}) const;
-  std::span<const std::byte> tokenizer_bytes() const;  // tensor "tokenizer", as text/tokenizer.h packs it
+  std::span<const std::byte> tokenizer_bytes() const;  // tensor "tokenizer", as text/tokenizer.h packs it, its checksum verified
 
-  // Recomputes every checksum on `num_threads` threads; throws invalid_input naming the first tensor that differs.
+  // Recomputes every checksum on `num_threads` threads and looks at the padding; throws invalid_input naming the first tensor that differs.
   void verify(size_t num_threads) const;
+  // The same for the tensors `names`, as they are about to be read; names that are not in the file are passed over.
+  void verify_tensors(std::span<const std::string> names, ThreadPool& pool) const;
 
  private:
   explicit EngineFile(MappedFile file) : file_(std::move(file)) {}
+  std::string damage_of(size_t i, bool with_padding) const;  // of tensor i; empty when it is whole
+  void check(std::span<const size_t> indices, bool with_padding, ThreadPool& pool) const;
 
   MappedFile file_;
   EngineMetadata metadata_;

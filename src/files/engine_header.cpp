@@ -176,9 +176,10 @@ void check_start(const MappedFile& file, const std::string& where) {
   if (file.size() < 8) raise(invalid_input, "{}: want the 8 bytes of the header length, file has {} bytes", where, file.size());
   const std::string_view text = file.text().substr(8);
   const bool has_start = text.starts_with(kBeforeChecksum);
-  if (!text.empty() && text[0] != '{' && !text.substr(1).starts_with(kBeforeChecksum.substr(1))) {
+  const bool is_gguf = file.text().starts_with("GGUF");
+  if (!text.empty() && (text[0] != '{' || is_gguf) && !text.substr(1).starts_with(kBeforeChecksum.substr(1))) {
     raise(incompatible, "{}: want an engine file of format version {}, found {}; build one with quern build", where, kEngineFormatVersion,
-          file.text().starts_with("GGUF") ? "a GGUF file" : "another kind of file");
+          is_gguf ? "a GGUF file" : "another kind of file");
   }
   uint64_t length;
   std::memcpy(&length, file.bytes().data(), sizeof(length));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "base/parse.h"
 #include "models/family.h"
 
 namespace quern {
@@ -99,12 +100,26 @@ class Planner {
   }
 
   void refuse_quantized() const {
-    for (const auto& [name, tensor] : checkpoint_.tensors()) {
-      if (!ends_with_any(name, kQuantizedEndings)) continue;
+    for (const char* ending : kQuantizedEndings) {
+      const auto found = std::ranges::find_if(checkpoint_.tensors(), [&](const auto& entry) { return entry.first.ends_with(ending); });
+      if (found == checkpoint_.tensors().end()) continue;
       raise(incompatible,
             "{}: {}: tensors of a quantized checkpoint (GPTQ, AWQ, FP8) are not read; want the f32, f16 or bf16 checkpoint, or a GGUF",
-            checkpoint_.path(), escaped(name, 80));
+            checkpoint_.path(), escaped(found->first, 80));
     }
+  }
+
+  // Whether `name` is a tensor of this architecture in a layer that the config does not count.
+  bool is_of_later_layer(std::string_view name) const {
+    return std::ranges::any_of(rules_, [&](const TensorRule& rule) {
+      const std::string_view source = rule.source;
+      const size_t star = source.find('*');
+      if (star == source.npos || name.size() < source.size() || !name.starts_with(source.substr(0, star)) ||
+          !name.ends_with(source.substr(star + 1)))
+        return false;
+      const auto layer = parse_number<uint64_t>(name.substr(star, name.size() - (source.size() - 1)));
+      return layer && *layer >= config_.num_layers;
+    });
   }
 
   void refuse_leftovers() const {
@@ -112,6 +127,10 @@ class Planner {
     size_t count = 0;
     for (const auto& [name, tensor] : checkpoint_.tensors()) {
       if (used_.contains(name) || ends_with_any(name, kHarmlessEndings) || name == "rope_freqs.weight") continue;
+      if (is_of_later_layer(name)) {
+        raise(invalid_input, "{}: {}: want tensors of {} layers, as the config says, found one of a later layer", checkpoint_.path(),
+              escaped(name, 80), config_.num_layers);
+      }
       if (count++ < kMostNamed) names += fmt::format("{}{} {}", count == 1 ? "" : ", ", escaped(name, 80), shown(tensor));
     }
     if (count == 0) return;

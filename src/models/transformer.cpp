@@ -100,6 +100,7 @@ struct Transformer::State {
 
   void load_weights() {
     WeightLoader loader(*file, backend, config);
+    loader.verify_outside_layers();
     const char* head_name = config.tied_embeddings ? "embed" : "head";
     head = loader.matrix(WeightUse::head, {head_name});
     streamed_bytes = loader.bytes();

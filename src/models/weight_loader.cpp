@@ -9,14 +9,24 @@ size_t aligned(size_t bytes) { return (bytes + kVectorAlignment - 1) / kVectorAl
 
 }  // namespace
 
-WeightLoader::WeightLoader(const EngineFile& file, Backend& backend, const ModelConfig& config) : file_(file), backend_(backend) {
+WeightLoader::WeightLoader(const EngineFile& file, Backend& backend, const ModelConfig& config)
+    : file_(file), backend_(backend), layer_names_(config.num_layers), pool_(backend.runtime().stream().pool) {
+  if (pool_ == nullptr) {
+    own_pool_ = std::make_unique<ThreadPool>();
+    pool_ = own_pool_.get();
+  }
   size_t vector_bytes = 0;
   for (const EngineTensor& tensor : engine_tensors(config)) {
     shapes_.emplace(tensor.name, tensor.shape);
+    const bool in_layer = std::string_view(tensor.row->name).find('*') != std::string_view::npos;
+    (in_layer ? layer_names_[tensor.layer] : outside_names_).push_back(tensor.name);
     if (tensor.role == TensorRole::vector) vector_bytes += aligned(row_bytes(Format::f32, tensor.shape[0]));
   }
   vectors_ = backend.runtime().allocate(vector_bytes);
 }
+
+void WeightLoader::verify_outside_layers() { file_.verify_tensors(outside_names_, *pool_); }
+void WeightLoader::verify_layer(size_t layer) { file_.verify_tensors(layer_names_[layer], *pool_); }
 
 Tensor WeightLoader::fetch(const char* name, size_t layer, std::span<const Format> formats) const {
   const std::string full = layer_tensor_name(name, layer);

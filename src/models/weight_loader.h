@@ -3,9 +3,12 @@
 #pragma once
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
+#include "base/thread_pool.h"
 #include "files/engine_file.h"
 #include "models/engine_tensors.h"
 
@@ -14,6 +17,10 @@ namespace quern {
 class WeightLoader {
  public:
   WeightLoader(const EngineFile& file, Backend& backend, const ModelConfig& config);
+
+  // Compares the checksums of the tensors outside the layers, or of one layer: before they are fetched.
+  void verify_outside_layers();
+  void verify_layer(size_t layer);
 
   // A weight of the parts `names` ("blk.*.q") of one layer, in any formats.
   LoadedWeight matrix(WeightUse use, std::initializer_list<const char*> names, size_t layer = 0);
@@ -31,6 +38,10 @@ class WeightLoader {
   const EngineFile& file_;
   Backend& backend_;
   std::map<std::string, Shape> shapes_;
+  std::vector<std::vector<std::string>> layer_names_;
+  std::vector<std::string> outside_names_;
+  std::unique_ptr<ThreadPool> own_pool_;  // on a device without a pool
+  ThreadPool* pool_;
   Storage vectors_;
   size_t vectors_used_ = 0, bytes_ = 0;
 };

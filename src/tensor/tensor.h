@@ -57,7 +57,7 @@ class Shape {
 };
 
 // How the bytes of a tensor are arranged. 0 is the canonical layout of the engine file: rows one after the other, each as its format
-// says. Other values are a backend's private layouts (see WeightLayout in backend/backend.h) and mean nothing outside it.
+// says. Other values are a backend's private layouts (see WeightLayout in backend/kernel_row.h) and mean nothing outside it.
 using LayoutId = uint16_t;
 inline constexpr LayoutId kCanonical = 0;
 

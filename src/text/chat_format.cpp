@@ -14,13 +14,13 @@ const std::vector<ChatFormat>& formats() {
 
 std::span<const ChatFormat> chat_formats() { return formats(); }
 
-const ChatFormat& chat_format(std::string_view name) {
+const ChatFormat& chat_format(std::string_view name, std::string_view where) {
   std::string names;
   for (const ChatFormat& format : formats()) {
     if (name == format.name) return format;
     names += (names.empty() ? "" : ", ") + std::string(format.name);
   }
-  raise(incompatible, "chat format: want one of {}; found \"{}\"", names, escaped(name, 60));
+  raise(incompatible, "{}: want one of {}; found \"{}\"", where, names, escaped(name, 60));
 }
 
 std::string prompt_text(std::span<const PromptPiece> pieces) {

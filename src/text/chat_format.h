@@ -49,7 +49,8 @@ struct ChatFormat {
   bool thinks;                                                     // answers may start with <think>
 };
 
-const ChatFormat& chat_format(std::string_view name);  // throws incompatible with the list
+// Throws incompatible "WHERE: want one of ...; found ..." with the list.
+const ChatFormat& chat_format(std::string_view name, std::string_view where = "chat format");
 std::span<const ChatFormat> chat_formats();
 // The format whose output equals what this Jinja template renders, by recognising the template; null when none.
 const ChatFormat* recognise_chat_template(std::string_view jinja);

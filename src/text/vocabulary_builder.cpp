@@ -126,7 +126,7 @@ bool VocabularyBuilder::has_special(std::string_view text) const { return specia
 void VocabularyBuilder::add_merge(std::string_view text, size_t line) {
   const size_t space = text.find(' ');
   if (space == 0 || space == std::string_view::npos || space + 1 == text.size() || text.find(' ', space + 1) != std::string_view::npos) {
-    raise(invalid_input, "{}: merge {}: want two tokens and a space between them, found \"{}\"", where_, line, escaped(text, 60));
+    raise(invalid_input, "{}: merges: merge {}: want two tokens and a space between them, found \"{}\"", where_, line, escaped(text, 60));
   }
   add_merge(text.substr(0, space), text.substr(space + 1), line);
 }

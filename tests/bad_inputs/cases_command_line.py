@@ -72,7 +72,7 @@ def environment():
                environment={"CUDA_VISIBLE_DEVICES": "9"})
     yield Case("C06", "64 descriptors", 0, [], lambda w: run(w, "-p", "hello", "-n", "2"), limits={"NOFILE": 64})
     yield Case("C06", "stack of 256 KiB", 0, [], lambda w: run(w, "-p", "hello", "-n", "2"), limits={"STACK": 256 * 1024})
-    yield Case("C06", "address space of 60 MB", 4, ["memory"], lambda w: run(w, "-p", "hello", "-n", "2", "-c", "16000000"), limits={"AS": 60_000_000})
+    yield Case("C06", "address space of 60 MB", 4, ["memory"], lambda w: endless(w) + ["-c", "200000"], limits={"AS": 60_000_000})
     for stream in ("closed", "full", "broken"):
         yield Case("C07", f"standard output {stream}", 4, ["standard output"], lambda w: run(w, "-p", "hello", "-n", "20", "--ignore-eos"), stdout=stream)
         yield Case("C07", f"standard output {stream}: --help", 4, ["standard output"], lambda w: ["--help"], stdout=stream)

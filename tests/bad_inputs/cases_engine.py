@@ -8,6 +8,7 @@ import struct
 import time
 
 from case import Case
+from cases_command_line import endless, wait_for_output
 from tiny import HfCheckpoint
 from xxh3 import xxh3_64
 
@@ -70,6 +71,19 @@ def flip(seed):
     return apply
 
 
+def flip_in_a_tensor(seed):
+    def apply(data):
+        parts, choice = EngineBytes(data), random.Random(seed)
+        names = sorted(name for name in parts.header if name != "__metadata__" and not name.startswith("__pad"))
+        begin, end = parts.header[choice.choice(names)]["data_offsets"]
+        place = (len(data) - len(parts.data)) * 8 + choice.randrange(begin * 8, end * 8)
+        changed = bytearray(data)
+        changed[place // 8] ^= 1 << (place % 8)
+        return bytes(changed)
+
+    return apply
+
+
 def first_weight(parts):
     return next(name for name, entry in parts.header.items() if name != "__metadata__" and not name.startswith("__pad"))
 
@@ -82,6 +96,9 @@ def damaged():
     yield from mutated("E01", "one byte more", 3, [], lambda d: d + b"\0")
     for seed in range(40):
         yield from mutated("E01", f"bit flip {seed}", 3, [], flip(seed), readers=[["verify"]])
+    for seed in range(10):
+        yield from mutated("E01", f"bit flip in a tensor {seed}", 3, ["checksum"], flip_in_a_tensor(seed),
+                           readers=[["run", "-p", "hello", "-n", "2", "-m"]])
 
 
 def foreign():
@@ -212,6 +229,23 @@ def interrupted():
     yield Case("E07", "leftovers of killed builds are removed by the next", 0, [], leftover, creates=["out.quern"], check=no_leftover)
 
 
+def replaced():
+    """The engine file changes while the program answers from it."""
+    def cut(size):
+        return lambda work, process: (wait_for_output(process), os.truncate(work.path("long.quern"), size))
+
+    for size in (0, 5000):
+        yield Case("E05", f"cut in place to {size} bytes while answering", 4, ["long.quern"], endless, during=cut(size), seconds=10)
+
+    def rename(work, process):
+        wait_for_output(process)
+        os.replace(work.write("new.quern", b"not an engine"), work.path("long.quern"))
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+
+    yield Case("E05", "replaced by another file while answering: the open one goes on", 75, [], endless, during=rename, seconds=10)
+
+
 def leftover(work):
     """Killed builds of the same output, at moments of their own; then a whole one."""
     arguments = build(work, work.path("out.quern"))
@@ -237,3 +271,4 @@ def cases():
     yield from ranges()
     yield from writing()
     yield from interrupted()
+    yield from replaced()

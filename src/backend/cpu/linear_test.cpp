@@ -28,7 +28,7 @@ TEST(Linear, EveryRowAndFormat) {
       const std::vector<float> weights = unpacked(w.tensor);
       std::map<std::string, std::vector<float>> first;  // of all rows, by arithmetic
       for (TestDevice& device : devices) {
-        for (const LoadedWeight& loaded : device.layouts(WeightUse::down, {w.tensor})) {
+        for (const LayoutWeight& loaded : device.layouts(WeightUse::down, {w.tensor})) {
           const bool is_canonical = loaded.weight.layout == kCanonical;
           for (const auto& row : device.tables().linear) {
             for (auto count = std::rbegin(kRowCounts); count != std::rend(kRowCounts); ++count) {
@@ -77,7 +77,7 @@ TEST(Linear, ResidualMayBeTheOutputAndRowsMayExceedABlock) {
   for (const Format format : {Format::f16, Format::i4g32}) {
     const Owned x = random.floats({kRows, 64}), y = random.floats({kRows, 20}), w = random.weights(20, 64, format);
     const std::vector<float> before = copy_of(y);
-    for (const LoadedWeight& loaded : device.layouts(WeightUse::attention_out, {w.tensor})) {
+    for (const LayoutWeight& loaded : device.layouts(WeightUse::attention_out, {w.tensor})) {
       for (const auto& row : device.tables().linear) {
         const Owned plain({kRows, 20}, Format::f32);
         plain.poison();
@@ -110,7 +110,7 @@ TEST(Linear, NonFiniteRowsStayApart) {
     const size_t in = std::max<size_t>(64, format.block_values), out = 24, rows = 20;
     const Owned x = random.floats({rows, in}), w = random.weights(out, in, format.format);
     const std::vector<float> weights = unpacked(w.tensor);
-    for (const LoadedWeight& loaded : device.layouts(WeightUse::down, {w.tensor})) {
+    for (const LayoutWeight& loaded : device.layouts(WeightUse::down, {w.tensor})) {
       for (const auto& row : device.tables().linear) {
         const Owned clean({rows, out}, Format::f32), y({rows, out}, Format::f32);
         LinearArgs args{.x = x.tensor, .w = &loaded.weight, .y = clean.tensor};

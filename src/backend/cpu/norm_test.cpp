@@ -41,7 +41,7 @@ TEST(Norm, WithinItsRounding) {
   for (const size_t columns : {1, 8, 16, 31, 172, 896}) {
     const HeadCase c = head_case(23, columns, columns);
     const Owned w = identity(columns);
-    for (const LoadedWeight& loaded : device.layouts(WeightUse::head, {w.tensor})) {
+    for (const LayoutWeight& loaded : device.layouts(WeightUse::head, {w.tensor})) {
       for (const auto& row : device.tables().head) {
         const Owned y({23, columns}, Format::f32);
         y.poison();
@@ -74,7 +74,7 @@ TEST(Head, EveryRowAndFormat) {
     Random random(static_cast<uint64_t>(format.format) + 200);
     const Owned w = random.weights(40, 256, format.format);
     for (TestDevice& device : devices) {
-      for (const LoadedWeight& loaded : device.layouts(WeightUse::head, {w.tensor})) {
+      for (const LayoutWeight& loaded : device.layouts(WeightUse::head, {w.tensor})) {
         const Owned want = device.multiply(normalized(device, c, loaded.weight.layout).tensor, w.tensor, loaded.weight.layout);
         for (const auto& row : device.tables().head) {
           for (const size_t count : {kMostRows, size_t{17}, size_t{1}}) {
@@ -102,7 +102,7 @@ TEST(GateUp, EveryRowAndFormat) {
     const Owned gate = random.weights(40, 256, format.format), up = random.weights(40, 256, format.format);
     std::map<std::string, std::vector<float>> first;
     for (TestDevice& device : devices) {
-      for (const LoadedWeight& loaded : device.layouts(WeightUse::gate_up, {gate.tensor, up.tensor})) {
+      for (const LayoutWeight& loaded : device.layouts(WeightUse::gate_up, {gate.tensor, up.tensor})) {
         const Owned x = normalized(device, c, loaded.weight.layout);
         const Owned g = device.multiply(x.tensor, gate.tensor, loaded.weight.layout),
                     u = device.multiply(x.tensor, up.tensor, loaded.weight.layout);
@@ -143,7 +143,7 @@ TEST(GateUp, SiluOverTheWholeRange) {
   h.f32()[0] = norm.f32()[0] = 1;
   std::copy(gates.begin(), gates.end(), gate.f32());
   std::fill_n(up.f32(), columns, 1.F);
-  for (const LoadedWeight& loaded : device.layouts(WeightUse::gate_up, {gate.tensor, up.tensor})) {
+  for (const LayoutWeight& loaded : device.layouts(WeightUse::gate_up, {gate.tensor, up.tensor})) {
     for (const auto& row : device.tables().gate_up) {
       const Owned y({1, columns}, Format::f32);
       y.poison();

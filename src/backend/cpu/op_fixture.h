@@ -126,7 +126,7 @@ inline std::vector<double> exact_norm(const float* x, const float* norm, double 
   return y;
 }
 
-struct LoadedWeight {
+struct LayoutWeight {
   Weight weight;
   Storage storage;
 };
@@ -152,7 +152,7 @@ class TestDevice {
   // x . w by the first row that takes `layout`: what linear_test.cpp has shown to be right.
   Owned multiply(const Tensor& x, const Tensor& w, LayoutId layout) {
     Owned y({x.rows(), w.rows()}, Format::f32);
-    for (const LoadedWeight& loaded : layouts(WeightUse::down, {w})) {
+    for (const LayoutWeight& loaded : layouts(WeightUse::down, {w})) {
       if (loaded.weight.layout != layout) continue;
       const LinearArgs args{.x = x, .w = &loaded.weight, .y = y.tensor};
       for (const auto& row : tables().linear) {
@@ -174,7 +174,7 @@ class TestDevice {
     std::vector<int32_t> all(rows);
     for (size_t i = 0; i < rows; ++i) all[i] = static_cast<int32_t>(i);
     Owned y({rows, columns}, Format::f32);
-    for (const LoadedWeight& loaded : layouts(WeightUse::head, {identity.tensor})) {
+    for (const LayoutWeight& loaded : layouts(WeightUse::head, {identity.tensor})) {
       if (loaded.weight.layout != layout) continue;
       HeadArgs args{.h = h, .norm = norm, .norm_epsilon = epsilon, .w = &loaded.weight, .logits = y.tensor};
       args.batch.num_tokens = args.batch.num_sample_rows = static_cast<int32_t>(rows);
@@ -190,14 +190,14 @@ class TestDevice {
   }
 
   // `parts` as a weight in every layout that takes them, the canonical one first.
-  std::vector<LoadedWeight> layouts(WeightUse use, const std::vector<Tensor>& parts) {
+  std::vector<LayoutWeight> layouts(WeightUse use, const std::vector<Tensor>& parts) {
     const WeightSource source{use, parts};
-    std::vector<LoadedWeight> all(1);
+    std::vector<LayoutWeight> all(1);
     all[0].weight.use = use;
     all[0].weight.parts = parts;
     for (const WeightLayout& layout : tables().layouts) {
       if (!layout.supports(source, info())) continue;
-      LoadedWeight loaded;
+      LayoutWeight loaded;
       loaded.weight = all[0].weight;
       loaded.storage = host_bytes(layout.bytes(source));
       loaded.weight.layout = layout.id;

@@ -112,7 +112,7 @@ TEST(Qkv, EveryRow) {
     const std::vector<Tensor> parts = {d.q.tensor, d.k.tensor, d.v.tensor};
     std::map<std::string, std::vector<std::byte>> first;  // q, K and V cache of all rows
     for (TestDevice& device : devices) {
-      for (const LoadedWeight& loaded : device.layouts(WeightUse::qkv, parts)) {
+      for (const LayoutWeight& loaded : device.layouts(WeightUse::qkv, parts)) {
         for (const auto& row : device.tables().qkv) {
           for (const size_t count : {kTokens, size_t{17}, size_t{3}, size_t{1}}) {
             const Owned q({count, c.heads * c.head_dim}, Format::f32);

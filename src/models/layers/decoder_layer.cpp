@@ -3,6 +3,7 @@
 namespace quern {
 
 DecoderLayer load_decoder_layer(WeightLoader& loader, const ModelConfig& config, size_t layer) {
+  loader.verify_layer(layer);
   DecoderLayer l;
   l.norm1 = loader.vector({"blk.*.norm1"}, layer);
   l.qkv = loader.matrix(WeightUse::qkv, {"blk.*.q", "blk.*.k", "blk.*.v"}, layer);
