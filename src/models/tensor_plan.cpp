@@ -128,7 +128,7 @@ class Planner {
     for (const auto& [name, tensor] : checkpoint_.tensors()) {
       if (used_.contains(name) || ends_with_any(name, kHarmlessEndings) || name == "rope_freqs.weight") continue;
       if (is_of_later_layer(name)) {
-        raise(invalid_input, "{}: {}: want tensors of {} layers, as the config says, found one of a later layer", checkpoint_.path(),
+        raise(invalid_input, "{}: {}: want the tensors of num_layers {}, as the config says, found a later layer", checkpoint_.path(),
               escaped(name, 80), config_.num_layers);
       }
       if (count++ < kMostNamed) names += fmt::format("{}{} {}", count == 1 ? "" : ", ", escaped(name, 80), shown(tensor));
