@@ -44,7 +44,8 @@ class Attention {
   void run() {
     const size_t threads = stream_.info->num_threads, chunks = num_chunks(static_cast<size_t>(a_.batch.max_context));
     const size_t rows = a_.q.rows() * heads_of(a_);
-    const bool shares_chunks = num_units_ < kEnoughUnits * threads && chunks > 1 && rows <= kMostSharedRows * threads;
+    const bool is_even = a_.batch.num_sequences == 1 && num_units_ % threads == 0;  // whole units keep every thread as busy
+    const bool shares_chunks = num_units_ < kEnoughUnits * threads && !is_even && chunks > 1 && rows <= kMostSharedRows * threads;
     const size_t needed = (threads * thread_floats(a_, kernels_) + (shares_chunks ? shared_floats(a_, rows) : 0)) * sizeof(float);
     CHECK(stream_.workspace_bytes >= needed, "workspace of {} bytes, want {}", stream_.workspace_bytes, needed);
     if (!shares_chunks) {

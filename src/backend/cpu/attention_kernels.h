@@ -90,6 +90,9 @@ struct SumKernel {
     const bool has_common = view.begin < view.end;
     const size_t begin = has_common ? view.begin + view.begin % 2 : view.any_end, end = has_common ? view.end - view.end % 2 : view.any_end;
     row_by_row(view.any_begin, begin);
+    F e[M], o[M];  // the sums again, of which nobody takes the address: they stay in registers
+    LANES_UNROLL
+    for (int m = 0; m < M; ++m) e[m] = even[m], o[m] = odd[m];
     for (size_t j = begin; j < end;) {
       const size_t inside = j % u.block_tokens, rest = u.block_tokens - inside, stop = end - j < rest ? end : j + rest;
       const std::byte* p = v + static_cast<size_t>(blocks[j / u.block_tokens]) * u.block_bytes + inside * v_step;
@@ -97,11 +100,13 @@ struct SumKernel {
         const F v0 = Cache::load(p), v1 = Cache::load(p + v_step);
         LANES_UNROLL
         for (int m = 0; m < M; ++m) {
-          even[m] = Lanes::fma(v0, Lanes::all(weights[static_cast<size_t>(m) * kChunk + j]), even[m]);
-          odd[m] = Lanes::fma(v1, Lanes::all(weights[static_cast<size_t>(m) * kChunk + j + 1]), odd[m]);
+          e[m] = Lanes::fma(v0, Lanes::all(weights[static_cast<size_t>(m) * kChunk + j]), e[m]);
+          o[m] = Lanes::fma(v1, Lanes::all(weights[static_cast<size_t>(m) * kChunk + j + 1]), o[m]);
         }
       }
     }
+    LANES_UNROLL
+    for (int m = 0; m < M; ++m) even[m] = e[m], odd[m] = o[m];
     if (has_common) row_by_row(end, view.any_end);
     LANES_UNROLL
     for (int m = 0; m < M; ++m) Lanes::store(sums + static_cast<size_t>(m) * u.head_dim, Lanes::add(even[m], odd[m]));
@@ -151,6 +156,31 @@ inline void merge_row(float* partial, const float* sums, Softmax chunk, size_t h
   total = total * keep + chunk.sum * add;
 }
 
+constexpr size_t kAhead = 64;  // positions whose K is asked for before it is wanted
+
+// 16 positions of K from `position` on: the first dimension; the next is block_tokens values away.
+template <class Cache>
+inline const std::byte* keys(const AttentionUnit& u, size_t position) {
+  return u.k + static_cast<size_t>(u.blocks[position / u.block_tokens]) * u.block_bytes + position % u.block_tokens * Cache::kBytes;
+}
+
+// Blocks lie anywhere and are short, so that the processor's own prefetchers find neither K nor V.
+template <class Cache>
+inline void fetch_keys(const AttentionUnit& u, size_t position) {
+  if (position > static_cast<size_t>(u.positions[u.tokens - 1])) return;
+  const std::byte* k = keys<Cache>(u, position);
+  const size_t step = u.block_tokens * Cache::kBytes, bytes = u.head_dim * step;
+  for (size_t i = 0; i < bytes; i += step < 64 ? 64 : step) Lanes::prefetch(k + i);
+}
+
+// V of 16 positions, which is wanted after the scores of the whole chunk.
+template <class Cache>
+inline void fetch_values(const AttentionUnit& u, size_t position) {
+  const size_t row = u.head_dim * Cache::kBytes;
+  const std::byte* v = u.v + static_cast<size_t>(u.blocks[position / u.block_tokens]) * u.block_bytes + position % u.block_tokens * row;
+  for (size_t i = 0; i < kWidth * row; i += 64) Lanes::prefetch_far(v + i);
+}
+
 template <class Cache>
 void attend_chunk(const AttentionUnit& u, const Tiles& tiles, size_t chunk) {
   const int32_t* blocks = u.blocks + chunk * (kChunk / u.block_tokens);
@@ -172,7 +202,12 @@ void attend_chunk(const AttentionUnit& u, const Tiles& tiles, size_t chunk) {
     if (count == 0) continue;
     const float* queries = u.queries + tile_first * u.head_dim + first;
     for (size_t j = view.any_begin / kWidth * kWidth; j < view.any_end; j += kWidth) {
-      const std::byte* k = u.k + static_cast<size_t>(blocks[j / u.block_tokens]) * u.block_bytes + j % u.block_tokens * Cache::kBytes;
+      const size_t position = chunk * kChunk + j;
+      const std::byte* k = keys<Cache>(u, position);
+      if (t == 0) {
+        fetch_keys<Cache>(u, position + kAhead);
+        fetch_values<Cache>(u, position);
+      }
       with_rows<ScoreKernel<Cache>, Lanes::kFloatTile>(count, k, u.block_tokens * Cache::kBytes, queries, tile_rows, u.head_dim, u.scale,
                                                        u.scores + j);
     }
@@ -191,6 +226,10 @@ template <class Cache>
 void attend(const AttentionUnit& u, size_t begin, size_t end) {
   const size_t rows = u.tokens * u.group, stride = partial_floats(u.head_dim);
   const Tiles tiles(rows, Lanes::kFloatTile);
+  const auto seen = static_cast<size_t>(u.positions[0]) + 1;  // what lies before the window may have no block
+  const size_t first_seen = u.window == 0 || seen < u.window ? 0 : seen - u.window;
+  const size_t start = first_seen > begin * kChunk ? first_seen / kWidth * kWidth : begin * kChunk;
+  for (size_t j = 0; j < kAhead; j += kWidth) fetch_keys<Cache>(u, start + j);
   for (size_t t = 0; t < tiles.count; ++t) {  // queries of a tile side by side: [head_dim][rows]
     const size_t first = tiles.first(t), count = tiles.rows(t);
     for (size_t m = 0; m < count; ++m) {

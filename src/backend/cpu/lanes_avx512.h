@@ -61,6 +61,8 @@ struct Lanes {
   static I byte_signed(I a, int byte) {  // byte 0..3 of each lane, sign-extended
     return _mm512_srai_epi32(_mm512_sll_epi32(a, _mm_cvtsi32_si128(24 - 8 * byte)), 24);
   }
+  static int32_t sum_i(I a) { return _mm512_reduce_add_epi32(a); }
+  static int32_t largest_i(I a) { return _mm512_reduce_max_epi32(a); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }  // to nearest, ties to even
   static F as_float(I a) { return _mm512_castsi512_ps(a); }
@@ -93,6 +95,8 @@ struct Lanes {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(to_int(low)));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16), _mm512_cvtepi32_epi8(to_int(high)));
   }
+  static void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+  static void prefetch_far(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 };
 
 }  // namespace

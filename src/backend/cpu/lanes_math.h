@@ -14,19 +14,6 @@ inline float sum_lanes(Lanes::F x) {
   return v[0];
 }
 
-// The largest lane, of lanes that are the bits of non-negative floats (or NaNs, which are larger than all).
-inline float max_lanes(Lanes::I x) {
-  alignas(64) float v[16];
-  int32_t bits[16], most;
-  Lanes::store(v, Lanes::as_float(x));
-  __builtin_memcpy(bits, v, sizeof(bits));
-  most = bits[0];
-  for (int i = 1; i < 16; ++i) most = bits[i] > most ? bits[i] : most;
-  float result;
-  __builtin_memcpy(&result, &most, 4);
-  return result;
-}
-
 // The largest lane; any lane when one is NaN.
 inline float largest_lane(Lanes::F x) {
   alignas(64) float v[16];

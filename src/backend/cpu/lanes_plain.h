@@ -118,6 +118,16 @@ struct Lanes {
   static I byte_signed(I x, int byte) {
     return each<I>([&](size_t i) { return static_cast<int8_t>(static_cast<uint32_t>(x.v[i]) >> (8 * byte)); });
   }
+  static int32_t sum_i(I x) {
+    int32_t sum = 0;
+    for (const int32_t v : x.v) sum += v;
+    return sum;
+  }
+  static int32_t largest_i(I x) {
+    int32_t most = x.v[0];
+    for (const int32_t v : x.v) most = v > most ? v : most;
+    return most;
+  }
   static F to_float(I x) {
     return each([&](size_t i) { return static_cast<float>(x.v[i]); });
   }
@@ -171,6 +181,8 @@ struct Lanes {
       p[16 + i] = static_cast<int8_t>(y.v[i]);
     }
   }
+  static void prefetch(const std::byte*) {}
+  static void prefetch_far(const std::byte*) {}
 };
 
 }  // namespace

@@ -65,7 +65,12 @@ TEST(Linear, EveryRowAndFormat) {
           }
         }
       }
-      EXPECT_EQ(first.size(), devices[0].tables().layouts.empty() ? 1U : 2U) << format.name;
+#if defined(__x86_64__)
+      const bool has_panels = devices[0].info().avx2;  // QUERN_CPU_OFF may say no
+#else
+      const bool has_panels = true;
+#endif
+      EXPECT_EQ(first.size(), has_panels ? 2U : 1U) << format.name;
     }
   }
 }
