@@ -41,6 +41,7 @@ step "include ranks" python3 tools/check_includes.py
 step "release build" build release
 step "release tests" ctest --test-dir build/release --output-on-failure -j "$jobs"
 if [ -x tools/check_isa_objects.sh ]; then step "instruction sets of the objects" tools/check_isa_objects.sh build/release; fi
+step "arm64 compile of the kernels" tools/check_arm64.sh --kernels
 if [ "${QUERN_SANITIZERS:-on}" != off ]; then
   step "sanitizer build" build asan
   step "tests under the sanitizers" ctest --test-dir build/asan --output-on-failure -j "$jobs" -LE release_only
