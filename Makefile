@@ -2,9 +2,11 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
+PROOF_DATA ?= ../shared/data/cnn_dailymail.jsonl
+PROOF_TEXT ?= ../shared/data/wiki.test.raw
 LAUNCHER := $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
-.PHONY: demo test bench lint docs install build setup clean
+.PHONY: demo test bench proof lint docs install build setup clean
 
 demo: build        ## fetch a real model, build its engine file, ask it something
 	tools/demo.sh
@@ -23,6 +25,9 @@ bench: setup       ## the kernels, each against the limit of this machine
 	cmake --preset release $(LAUNCHER) -DQUERN_BENCH=ON >/dev/null
 	cmake --build --preset release -j $(JOBS)
 	tools/bench.sh
+
+proof: build       ## the evaluation of 2023 re-made on the demo model: PROOF_DATA=cnn_dailymail.jsonl PROOF_TEXT=wiki.test.raw
+	tools/proof.sh "$$(tools/fetch_model.sh qwen2.5-coder-0.5b-instruct)" "$(PROOF_DATA)" "$(PROOF_TEXT)" build/proof
 
 lint:              ## clang-format and clang-tidy, both silent when all is well
 	tools/lint.sh

@@ -7,11 +7,13 @@ namespace quern {
 extern const Verb kEvalVerb;
 extern const Verb kEvalPerplexityVerb;
 extern const Verb kEvalDivergenceVerb;
+extern const Verb kEvalSummarizeVerb;
 extern const Verb kEvalAgreementVerb;
+extern const Verb kEvalReportVerb;
 
 namespace {
 
-constexpr const Verb* kParts[] = {&kEvalPerplexityVerb, &kEvalDivergenceVerb, &kEvalAgreementVerb};
+constexpr const Verb* kParts[] = {&kEvalSummarizeVerb, &kEvalPerplexityVerb, &kEvalDivergenceVerb, &kEvalAgreementVerb, &kEvalReportVerb};
 
 VerbWork declare(CLI::App& app) {
   app.require_subcommand(1);
