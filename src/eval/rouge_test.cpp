@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "eval/porter_stemmer.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 constexpr double kTolerance = 1e-9;
 
 Json golden(const std::string& name) {
-  const std::string path = std::string(QUERN_SOURCE_DIR) + "/tests/goldens/rouge/" + name;
+  const std::string path = source_dir() + "/tests/goldens/rouge/" + name;
   return parse_json(read_text_file(path, 1 << 24), path);
 }
 
@@ -81,7 +82,7 @@ std::string candidate_of(const std::string& article) {
 }
 
 TEST(Rouge, NewsArticles) {
-  const std::string path = std::string(QUERN_SOURCE_DIR) + "/../shared/data/cnn_dailymail.jsonl";
+  const std::string path = source_dir() + "/../shared/data/cnn_dailymail.jsonl";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
   const std::string lines = read_text_file(path, 1 << 26);
   const Json goldens = golden("cnn_dailymail.json");

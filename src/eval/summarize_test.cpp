@@ -5,6 +5,7 @@
 
 #include "builder/build.h"
 #include "models/test_models.h"
+#include "source_dir.h"
 
 namespace quern {
 namespace {
@@ -34,7 +35,7 @@ class SummarizeTest : public ::testing::Test {
  protected:
   SummarizeTest() {
     BuildOptions build;
-    build.source = std::string(QUERN_SOURCE_DIR) + "/tests/models/stories260K-qwen2";
+    build.source = source_dir() + "/tests/models/stories260K-qwen2";
     build.output = folder_ / "stories.quern";
     build.dtype = "f32";
     build.num_threads = 1;
