@@ -10,6 +10,7 @@
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
 #include "base/version.h"
+#include "builder/calibrated_weights.h"
 #include "builder/repack.h"
 #include "builder/source_model.h"
 #include "files/engine_file.h"
@@ -19,6 +20,7 @@ namespace quern {
 namespace {
 
 constexpr size_t kPieceBytes = size_t{16} << 20;  // of a tensor, read and written at once
+constexpr uint64_t kMaxCalibrationBytes = uint64_t{64} << 20;
 
 // What the checkpoint says of itself, wherever it lies: its path is no part of an engine file.
 std::string source_text(const Checkpoint& checkpoint) {
@@ -39,8 +41,9 @@ std::vector<std::string> input_paths(const Checkpoint& checkpoint) {
 // The part of a build that moves bytes: one tensor after the other, in pieces.
 class TensorStream {
  public:
-  TensorStream(const SourceModel& model, const WeightFormats& layout, ThreadPool& pool, const BuildOptions& options)
-      : model_(model), layout_(layout), pool_(pool), options_(options), buffer_(kPieceBytes) {
+  TensorStream(const SourceModel& model, const WeightFormats& layout, ThreadPool& pool, const BuildOptions& options,
+               CalibratedWeights* calibrated)
+      : model_(model), layout_(layout), pool_(pool), options_(options), calibrated_(calibrated), buffer_(kPieceBytes) {
     const std::string config = model.checkpoint.config().dump(-1, ' ', false, Json::error_handler_t::replace);
     hash_.update(config.data(), config.size());
     progress_.num_tensors = model.plans.size();
@@ -69,6 +72,10 @@ class TensorStream {
   }
 
   void write(size_t i, EngineFileWriter& writer) {
+    if (calibrated_ != nullptr) {
+      const std::span<const std::byte> rows = calibrated_->rows(i, [this] { report(); });
+      if (!rows.empty()) return write_rounded(i, rows, writer);
+    }
     const TensorRepacker tensor = repacker(i);
     const SourceTensor& source = *model_.plans[i].source;
     const MappedFile& file = file_of(i);
@@ -89,6 +96,16 @@ class TensorStream {
     }
   }
 
+  // Rows that were made from the source's values in full.
+  void write_rounded(size_t i, std::span<const std::byte> rows, EngineFileWriter& writer) {
+    const Tensor& source = model_.plans[i].source->tensor;
+    writer.write(rows);
+    const TensorRepacker::SourceRange range = repacker(i).source_range(0, model_.plans[i].shape.rows());
+    hash_.update(source.data + range.offset, range.bytes);
+    file_of(i).release(model_.plans[i].source->offset + range.offset, range.bytes);
+    progress_.bytes_done += rows.size();
+  }
+
   void report() const {
     if (options_.progress) options_.progress(progress_);
   }
@@ -97,6 +114,7 @@ class TensorStream {
   const WeightFormats& layout_;
   ThreadPool& pool_;
   const BuildOptions& options_;
+  CalibratedWeights* calibrated_;  // null: every value is rounded by itself
   Xxh3 hash_;
   std::vector<std::byte> buffer_;
   BuildProgress progress_;
@@ -115,6 +133,24 @@ EngineMetadata describe(const SourceModel& model, const WeightPolicy& policy, co
   return metadata;
 }
 
+std::unique_ptr<CalibratedWeights> make_calibrated(const SourceModel& model, const WeightPolicy& policy, const WeightFormats& layout,
+                                                   const BuildOptions& options) {
+  if (options.method == "rtn") {
+    if (!options.calibration.empty()) raise(usage, "--calibration: want --method gptq, found rtn");
+    return nullptr;
+  }
+  if (options.method != "gptq") raise(usage, "--method: want rtn or gptq, found '{}'", escaped(options.method, 60));
+  if (policy.dtype() != WeightDtype::int4) {
+    raise(usage, "--method gptq: want --dtype int4, found {}", weight_dtype_name(policy.dtype()));
+  }
+  CalibrationOptions calibration;
+  if (!options.calibration.empty()) {
+    calibration.text = read_text_file(options.calibration, kMaxCalibrationBytes);
+    if (calibration.text.empty()) raise(invalid_input, "{}: want a text, found an empty file", escaped(options.calibration));
+  }
+  return std::make_unique<CalibratedWeights>(model, layout.formats, calibration, options.num_threads);
+}
+
 // A name that is not an engine's may be some other file that was named by mistake.
 void refuse_foreign_output(const std::string& path) {
   std::error_code error;
@@ -127,7 +163,7 @@ void refuse_foreign_output(const std::string& path) {
 
 BuildResult build_engine(const BuildOptions& options) {
   const double start = monotonic_seconds();
-  const WeightPolicy policy(parse_weight_dtype(options.dtype), options.group_size);
+  const WeightPolicy policy(parse_weight_dtype(options.dtype), options.group_size, options.has_zeros);
   const SourceModel model = read_source_model(options.source, {.gguf_qwen1_long_context = options.gguf_qwen1_long_context});
   const WeightFormats layout = lay_out(model, policy);
   EngineMetadata metadata = describe(model, policy, layout);
@@ -137,8 +173,11 @@ BuildResult build_engine(const BuildOptions& options) {
   refuse_foreign_output(options.output);  // after the writer, which knows whether it is an input
   writer.write(tokenizer);
   ThreadPool pool(options.num_threads);
-  TensorStream stream(model, layout, pool, options);
+  const std::unique_ptr<CalibratedWeights> calibrated = make_calibrated(model, policy, layout, options);
+  TensorStream stream(model, layout, pool, options, calibrated.get());
   stream.write_all(writer);
+  metadata.build["method"] = options.method;
+  if (calibrated) metadata.build["calibration"] = calibrated->record();
   metadata.build["source_xxh3"] = stream.source_xxh3();
   writer.finish(metadata);
 

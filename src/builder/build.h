@@ -22,6 +22,10 @@ struct BuildOptions {
   std::string output;  // NAME.quern
   std::string dtype = "auto";
   size_t group_size = 0;  // 0 = the dtype's own: int8 per channel, int4 see docs/build.md
+  // "rtn": round to nearest. "gptq": int4 matrices are rounded by what their inputs are on calibration text.
+  std::string method = "rtn";
+  bool has_zeros = false;   // int4 groups with a zero point of their own
+  std::string calibration;  // path of the text; empty: the one that ships with Quern
   // GGUF of first-generation Qwen: dynamic NTK and logn attention, which such a file cannot mention.
   bool gguf_qwen1_long_context = false;
   size_t num_threads = 0;                                   // 0 = the cores that this process may use

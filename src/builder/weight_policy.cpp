@@ -27,12 +27,6 @@ constexpr size_t kDefaultInt4Group = 32;
 
 bool is_block_format(Format format) { return format_info(format).block_values > 1; }
 
-Format group_format(WeightDtype dtype, size_t group_size) {
-  const std::optional<Format> format = find_format(fmt::format("i{}g{}", dtype == WeightDtype::int4 ? 4 : 8, group_size));
-  CHECK(format.has_value(), "{} group {}", weight_dtype_name(dtype), group_size);
-  return *format;
-}
-
 // The largest group of at most `most` values that divides `columns`, or 0.
 size_t dividing_group(size_t columns, size_t most) {
   for (const size_t size : kGroupSizes) {
@@ -57,7 +51,9 @@ WeightDtype parse_weight_dtype(std::string_view name) {
   raise(usage, "--dtype: want auto, f32, f16, bf16, int8 or int4, found '{}'", escaped(name));
 }
 
-WeightPolicy::WeightPolicy(WeightDtype dtype, size_t group_size) : dtype_(dtype), group_size_(group_size) {
+WeightPolicy::WeightPolicy(WeightDtype dtype, size_t group_size, bool has_zeros)
+    : dtype_(dtype), group_size_(group_size), has_zeros_(has_zeros) {
+  if (has_zeros && dtype != WeightDtype::int4) raise(usage, "--asymmetric: want --dtype int4, found {}", weight_dtype_name(dtype));
   const bool has_groups = dtype == WeightDtype::int8 || dtype == WeightDtype::int4;
   if (group_size != 0 && !has_groups) {
     raise(usage, "--group-size: want none with --dtype {} (only int8 and int4 have groups), found {}", weight_dtype_name(dtype),
@@ -92,9 +88,16 @@ WeightPolicy::Choice WeightPolicy::choose_quantised(TensorRole role, Format sour
   }
   if (group_size_ == 0) return {Format::i8, ""};
   const size_t group = dividing_group(columns, group_size_);
-  if (group == group_size_) return {group_format(dtype_, group), ""};
-  if (group != 0) return {group_format(dtype_, group), fmt::format("{} columns are no multiple of {}", columns, group_size_)};
+  if (group == group_size_) return {group_format(group), ""};
+  if (group != 0) return {group_format(group), fmt::format("{} columns are no multiple of {}", columns, group_size_)};
   return {Format::i8, fmt::format("{} columns are no multiple of 32", columns)};
+}
+
+Format WeightPolicy::group_format(size_t group_size) const {
+  const std::optional<Format> format =
+      find_format(fmt::format("i{}g{}{}", dtype_ == WeightDtype::int4 ? 4 : 8, group_size, has_zeros_ ? "z" : ""));
+  CHECK(format.has_value(), "{} group {}", weight_dtype_name(dtype_), group_size);
+  return *format;
 }
 
 std::string WeightPolicy::text() const {
@@ -105,10 +108,10 @@ std::string WeightPolicy::text() const {
     case WeightDtype::bf16: return fmt::format("every matrix {}; vectors f32", weight_dtype_name(dtype_));
     case WeightDtype::int8:
       return fmt::format("matrices {}; embedding and head 16 bits, or their source's own blocks; vectors f32",
-                         group_size_ == 0 ? "i8 (one scale a row)" : format_name(group_format(dtype_, group_size_)));
+                         group_size_ == 0 ? "i8 (one scale a row)" : format_name(group_format(group_size_)));
     case WeightDtype::int4:
       return fmt::format("matrices {}; embedding and head i8g32, or their source's own blocks; vectors f32",
-                         format_name(group_format(dtype_, group_size_)));
+                         format_name(group_format(group_size_)));
   }
   raise(internal, "dtype {}", static_cast<int>(dtype_));
 }

@@ -20,8 +20,9 @@ WeightDtype parse_weight_dtype(std::string_view name);
 
 class WeightPolicy {
  public:
-  // `group_size` is 0 (the default of the dtype), 32, 64 or 128; only int8 and int4 have groups. Throws usage.
-  WeightPolicy(WeightDtype dtype, size_t group_size);
+  // `group_size` is 0 (the default of the dtype), 32, 64 or 128; only int8 and int4 have groups. `has_zeros`: int4 groups have a zero
+  // point of their own. Throws usage.
+  WeightPolicy(WeightDtype dtype, size_t group_size, bool has_zeros = false);
 
   struct Choice {
     Format format;
@@ -37,9 +38,11 @@ class WeightPolicy {
 
  private:
   Choice choose_quantised(TensorRole role, Format source, size_t columns) const;
+  Format group_format(size_t group_size) const;
 
   WeightDtype dtype_;
   size_t group_size_;
+  bool has_zeros_;
 };
 
 }  // namespace quern

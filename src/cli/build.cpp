@@ -100,6 +100,11 @@ VerbWork declare(CLI::App& app) {
   add_text(app, "--dtype", options->dtype, "auto|f32|f16|bf16|int8|int4", "Format of the weights; auto keeps the source's own values");
   add_number<size_t>(app, "--group-size", options->group_size, 0, 128,
                      "Weights that share a scale: 32, 64 or 128; 0: one scale a row for int8, 32 for int4");
+  add_choice(app, "--method", options->method, {"rtn", "gptq"},
+             "How int4 matrices are rounded: each value by itself, or with error feedback on calibration text");
+  app.add_flag("--asymmetric,!--symmetric", options->has_zeros,
+               "int4 groups with a zero point of their own (a quarter bit more at groups of 32)");
+  add_text(app, "--calibration", options->calibration, "FILE", "Text for --method gptq (default: the one that ships with Quern)");
   add_number<size_t>(app, "-t,--threads", options->num_threads, 0, 1024, "Threads; 0: every core that this process may use");
   app.add_flag("--gguf-qwen1-long-context", options->gguf_qwen1_long_context,
                "GGUF of first-generation Qwen only: turn on dynamic NTK and logn attention, which such a file does not mention");
