@@ -86,6 +86,18 @@ void wait_at(Barrier& barrier, int threads) {
   }
 }
 
+void arrive_at(Cluster& cluster) {
+  running->cluster_generation = cluster.generation;
+  if (++cluster.barrier.arrived < cluster.threads) return;
+  cluster.barrier.arrived = 0;
+  ++cluster.generation;
+  wake(cluster.barrier.waiters);
+}
+
+void wait_for(Cluster& cluster) {
+  while (cluster.generation == running->cluster_generation) sleep_in(cluster.barrier.waiters);
+}
+
 void meet(void* argument, void (*operation)(void**)) {
   Warp& warp = *running->warp;
   warp.arguments[running->lane] = argument;

@@ -38,6 +38,7 @@ struct Thread {
   std::vector<std::vector<Copy>> groups;  // cp.async groups that were committed and not waited for
   std::vector<Copy> open;                 // copies since the last commit
   void* stack_pointer = nullptr;
+  int cluster_generation = 0;  // when it arrived at its cluster's barrier
 };
 
 struct Barrier {
@@ -48,7 +49,7 @@ struct Barrier {
 struct Cluster {
   std::vector<Block*> blocks;
   Barrier barrier;
-  int threads = 0;
+  int threads = 0, generation = 0;
 };
 
 struct Block {
@@ -72,6 +73,9 @@ Thread& current();
 void run_grid(Index blocks, unsigned threads, size_t smem_bytes, unsigned cluster, const std::function<void()>& body);
 
 void wait_at(Barrier& barrier, int threads);
+// The two halves of a cluster's barrier.
+void arrive_at(Cluster& cluster);
+void wait_for(Cluster& cluster);
 // Called by the 32 lanes of a warp: the last one runs operation(all arguments), then all go on.
 void meet(void* argument, void (*operation)(void** arguments));
 

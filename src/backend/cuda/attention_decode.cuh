@@ -1,306 +1,367 @@
-// Attention of sequences with one query token, split over the context: a work item is a chunk of one KV head's context of one sequence,
-// with all its query heads as rows of the matrix instructions. Chunk boundaries depend on positions alone; the last block to finish a
-// chunk of a head merges all of them in order. Blocks take items in turn; the next 128 tokens are on their way while these are summed.
+// Attention of sequences with one query token. Each warp walks through its range of steps (attention_split.cuh) alone, with all query heads
+// of the KV head as rows of the matrix instructions, and keeps a ring of the next steps' K and V on the way, from before the kernel before
+// this one has ended. A chunk is summed by itself; chunks are added in order of position: in registers where a warp has a pair from its
+// beginning on, and through memory where a pair is cut between warps, by the block that arrives last.
 #pragma once
-#include "backend/cuda/attention_tiles.cuh"
+#include "backend/cuda/attention_split.cuh"
 
 namespace quern::cuda {
 
-constexpr int kDecodeWarps = 4, kWarpTokens = 32, kTileTokens = kDecodeWarps * kWarpTokens;
-constexpr int kMaxGroup = 8, kMaxDecode = 1024;
-
-// Chunks of 128 tokens up to 4096, of 512 up to 16384, then of 2048.
-constexpr QUERN_DEVICE_HOST int chunk_begin(int chunk) {
-  return chunk <= 32 ? 128 * chunk : chunk <= 56 ? 4096 + 512 * (chunk - 32) : 16384 + 2048 * (chunk - 56);
-}
-constexpr QUERN_DEVICE_HOST int chunk_of(int position) {
-  return position < 4096 ? position / 128 : position < 16384 ? 32 + (position - 4096) / 512 : 56 + (position - 16384) / 2048;
-}
-
 struct DecodeArgs {
   AttentionView view;
-  float* partials;    // [items, kMaxGroup, head_dim + 2]: sums, maximum, weight
+  float* partials;    // [pairs or warps][num_chunks][group * head_dim + kPartialTail]: sums, then each row's maximum and weight
   int32_t* counters;  // [sequences, kv heads]
+  int num_chunks;     // of the longest context
+  int num_warps;      // that the steps are dealt to
+  bool is_by_pair;    // partials of a cut pair lie at its own place, or at that of the warp that has its beginning
 };
+constexpr int kPartialTail = 2 * kMaxGroup;
 
-// One stretch of up to kTileTokens tokens of an item.
-struct DecodeUnit {
-  int item, sequence, kv_head, chunk, num_chunks;  // chunk counts from the first visible one
-  int begin, end;                                  // the item's visible positions
-  int tile;                                        // first position of the stretch
+// Part `part` of the pair whose beginning warp `owner` has.
+QUERN_DEVICE float* part_at(const DecodeArgs& a, int pair, int owner, int part, int part_floats) {
+  const auto place = static_cast<size_t>(a.is_by_pair ? pair : owner);
+  return a.partials + (place * static_cast<size_t>(a.num_chunks) + static_cast<size_t>(part)) * static_cast<size_t>(part_floats);
+}
+
+// A stretch of a cut pair that a warp has summed, and what adding the pair's parts takes.
+struct Stretch {
+  int pair, chunks;        // sequence * kv heads + head; chunks summed, 0: no such stretch
+  int pair_chunks, token;  // of all of the pair; the row of q and y
+  int owner, skipped;      // the warp that has its first chunks; how many of them its one part holds, less one
+  int is_last;             // the pair is complete
 };
 
 template <int kHeadDim>
 struct DecodeSmem {
-  static constexpr int kRowBytes = kHeadDim * 2, kWarpBytes = 2 * kWarpTokens * kRowBytes;
-  static constexpr size_t kKv = size_t{kDecodeWarps} * kWarpBytes;
-  static constexpr size_t kSums = size_t{kDecodeWarps} * kMaxGroup * (kHeadDim + 2) * sizeof(float);
-  static constexpr size_t bytes(int num_decode) { return kKv + kSums + (static_cast<size_t>(num_decode) + 2) * sizeof(int); }
+  static constexpr int kRowBytes = kHeadDim * 2, kHalfBytes = kStepTokens * kRowBytes;  // K or V of a step
+  static constexpr int kRing = 24 * 1024 / (2 * kHalfBytes);                            // steps of a warp on the way
+  static constexpr size_t kKv = size_t{kDecodeWarps} * kRing * 2 * kHalfBytes;
+  static constexpr size_t kStretches = size_t{2} * kDecodeWarps * sizeof(Stretch);
+  static constexpr size_t bytes(int num_decode) { return kKv + kStretches + (static_cast<size_t>(num_decode) + 1) * sizeof(int); }
 };
 
-QUERN_DEVICE int first_visible(const AttentionView& v, int context) { return v.window == 0 || context < v.window ? 0 : context - v.window; }
-
-// ends[s + 1]: items of the sequences up to s, times 1 for one KV head. By the first warp.
-QUERN_DEVICE void count_items(const AttentionView& v, int* ends, int lane) {
-  int total = 0;
-  if (lane == 0) ends[0] = 0;
-  for (int first = 0; first < v.num_decode; first += kWarp) {
-    const int s = first + lane;
-    int count = 0;
-    if (s < v.num_decode) {
-      const int context = v.context_lengths[s];
-      count = context <= 0 ? 0 : chunk_of(context - 1) - chunk_of(first_visible(v, context)) + 1;
-    }
-    for (int step = 1; step < kWarp; step *= 2) {
-      const int below = shuffle(count, lane - step < 0 ? 0 : lane - step);
-      if (lane >= step) count += below;
-    }
-    if (s < v.num_decode) ends[s + 1] = total + count;
-    total += shuffle(count, kWarp - 1);
+// A row's maximum and weight, and the factors that two of them take when they are added.
+struct RowState {
+  float most = -INFINITY, weight = 0;
+  QUERN_DEVICE float2 add(float other_most, float other_weight) {
+    const float next = fmaxf(most, other_most), mine = weight_of(most, next), theirs = weight_of(other_most, next);
+    most = next;
+    weight = fmaf(other_weight, theirs, weight * mine);
+    return make_float2(mine, theirs);
   }
-}
+};
 
-QUERN_DEVICE bool find_item(const AttentionView& v, const int* ends, int item, DecodeUnit& unit) {
-  const int kv_heads = v.kv.num_kv_heads;
-  if (item >= ends[v.num_decode] * kv_heads) return false;
-  int low = 0, high = v.num_decode - 1;
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    if (item < ends[middle + 1] * kv_heads)
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  unit.item = item;
-  unit.sequence = low;
-  unit.num_chunks = ends[low + 1] - ends[low];
-  const int inside = item - ends[low] * kv_heads, context = v.context_lengths[low], first = first_visible(v, context);
-  unit.kv_head = inside / unit.num_chunks;
-  unit.chunk = inside % unit.num_chunks;
-  const int chunk = chunk_of(first) + unit.chunk;
-  unit.begin = max(first, chunk_begin(chunk));
-  unit.end = min(context, chunk_begin(chunk + 1));
-  unit.tile = chunk_begin(chunk);
-  return true;
-}
-
-// Rows in the cache of the warp's 32 tokens, a lane each; positions that do not count repeat one that does.
-QUERN_DEVICE uint32_t find_row(const AttentionView& v, const DecodeUnit& unit, int first, int lane) {
-  const int32_t* const table = v.block_tables + static_cast<size_t>(unit.sequence) * static_cast<size_t>(v.block_table_stride);
-  const int position = min(max(first + lane, unit.begin), unit.end - 1);
-  const auto page = static_cast<uint32_t>(table[position >> v.page_shift] * v.kv.num_kv_heads + unit.kv_head);
-  return (page << v.page_shift) + static_cast<uint32_t>(position & (v.kv.block_tokens - 1));
-}
-// Copies the warp's rows of K or V.
+// One row of a cut pair: its parts added in order, a lane kHeadDim / 32 dimensions.
 template <int kHeadDim>
-QUERN_DEVICE void copy_rows(unsigned char* rows, const std::byte* cache, uint32_t row_of_lane, int lane) {
-  constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarp / kChunks;
-#pragma unroll 4
-  for (int i = 0; i < kWarpTokens / kRowsAtOnce; ++i) {
-    const int token = i * kRowsAtOnce + lane / kChunks;
-    const uint32_t row = shuffle(row_of_lane, token);
-    copy16(row_chunk<kHeadDim>(rows, token, lane % kChunks),
-           cache + static_cast<size_t>(row) * kHeadDim * 2 + static_cast<size_t>(lane % kChunks) * 16);
+QUERN_DEVICE void merge_row(const DecodeArgs& a, const Stretch& pair, int row, int lane) {
+  constexpr int kDims = kHeadDim / kWarp, kAtOnce = 8;
+  const AttentionView& v = a.view;
+  const int group = v.num_heads / v.kv.num_kv_heads, part_floats = group * kHeadDim + kPartialTail;
+  const int parts = pair.pair_chunks - pair.skipped;
+  const float* const all = part_at(a, pair.pair, pair.owner, 0, part_floats);
+  RowState state;
+  float sums[kDims] = {};
+  for (int from = 0; from < parts; from += kAtOnce) {
+    float values[kAtOnce][kDims];
+    float2 states[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int part = min(from + i, parts - 1), chunk = part == 0 ? 0 : part + pair.skipped;
+      const float* const at = all + static_cast<size_t>(chunk) * static_cast<size_t>(part_floats);
+      states[i] = load_l2_8(at + group * kHeadDim + 2 * row);
+      const float* const mine = at + row * kHeadDim + kDims * lane;
+      if constexpr (kDims == 4) {
+        const float4 four = load_l2_16(mine);
+        values[i][0] = four.x, values[i][1] = four.y, values[i][2] = four.z, values[i][3] = four.w;
+      } else {
+        const float2 two = load_l2_8(mine);
+        values[i][0] = two.x, values[i][1] = two.y;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (from + i >= parts) break;
+      const float2 factors = state.add(states[i].x, states[i].y);
+#pragma unroll
+      for (int d = 0; d < kDims; ++d) sums[d] = fmaf(values[i][d], factors.y, sums[d] * factors.x);
+    }
   }
+  auto* const y = static_cast<uint16_t*>(v.y) +
+                  (static_cast<size_t>(pair.token) * static_cast<size_t>(v.num_heads) +
+                   static_cast<size_t>(pair.pair % v.kv.num_kv_heads * group + row)) *
+                      kHeadDim +
+                  kDims * lane;
+  const float inverse = 1.F / state.weight;
+#pragma unroll
+  for (int d = 0; d < kDims; d += 2) *reinterpret_cast<uint32_t*>(y + d) = half2_from(sums[d] * inverse, sums[d + 1] * inverse);
 }
 
 template <int kHeadDim, bool kBfloat>
-__global__ void __launch_bounds__(kDecodeWarps* kWarp, 3) attention_decode(const __grid_constant__ DecodeArgs a) {
+__global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const __grid_constant__ DecodeArgs a) {
   using Smem = DecodeSmem<kHeadDim>;
-  constexpr int kSteps = kHeadDim / 16, kStride = kHeadDim + 2;
+  constexpr int kSteps = kHeadDim / 16, kRing = Smem::kRing;
   let_next_start();
   const AttentionView& v = a.view;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
-  const int group = v.num_heads / v.kv.num_kv_heads;
-  unsigned char* const k_rows = dynamic_smem() + warp * Smem::kWarpBytes;
-  unsigned char* const v_rows = k_rows + kWarpTokens * Smem::kRowBytes;
-  float* const meeting = reinterpret_cast<float*>(dynamic_smem() + Smem::kKv);  // [warps, kMaxGroup, kStride]
-  int* const ends = reinterpret_cast<int*>(dynamic_smem() + Smem::kKv + Smem::kSums);
-  __shared__ int arrived_before;
-
-  if (warp == 0) count_items(v, ends, lane);
+  const int group = v.num_heads / v.kv.num_kv_heads, part_floats = group * kHeadDim + kPartialTail;
+  unsigned char* const ring = dynamic_smem() + warp * kRing * 2 * Smem::kHalfBytes;
+  auto* const stretches = reinterpret_cast<Stretch*>(dynamic_smem() + Smem::kKv);
+  int* const ends = reinterpret_cast<int*>(dynamic_smem() + Smem::kKv + Smem::kStretches);
+  if (warp == 0) count_steps(v, ends, lane);
+  if (threadIdx.x < 2 * kDecodeWarps) stretches[threadIdx.x].chunks = 0;
   sync_block();
-  DecodeUnit now, next;
-  bool is_item = find_item(v, ends, static_cast<int>(blockIdx.x), now);
-  const auto first_of = [&](const DecodeUnit& unit) { return unit.tile + warp * kWarpTokens; };
-  const auto counts = [&](const DecodeUnit& unit) { return first_of(unit) < unit.end && first_of(unit) + kWarpTokens > unit.begin; };
-  uint32_t row = 0;  // of the unit whose K was copied last
-  const auto copy_k = [&](const DecodeUnit& unit) {
-    if (!counts(unit)) return;
-    row = find_row(v, unit, first_of(unit), lane);
-    copy_rows<kHeadDim>(k_rows, v.kv.k, row, lane);
-  };
-  const auto copy_v = [&](const DecodeUnit& unit) {
-    if (counts(unit)) copy_rows<kHeadDim>(v_rows, v.kv.v, row, lane);
-  };
-  // Only the newest position is written in this step: everything before it is there already.
-  const bool is_early = is_item && min(first_of(now) + kWarpTokens, now.end) < v.context_lengths[now.sequence];
-  if (is_early) copy_k(now);
-  if (is_early) copy_commit(), copy_v(now), copy_commit();
-  wait_for_previous();
-  if (is_item && !is_early) copy_k(now), copy_commit(), copy_v(now), copy_commit();
+  const Schedule schedule = {v, ends, a.num_warps};
+  const int global_warp = static_cast<int>(blockIdx.x) * kDecodeWarps + warp;
 
-  uint32_t q[kSteps][2];
-  const auto load_q = [&](const DecodeUnit& unit) {  // rows beyond the group repeat its last
-    const auto head = static_cast<size_t>(unit.kv_head * group + min(g, group - 1));
-    const uint16_t* const values =
-        v.q + (static_cast<size_t>(v.query_start[unit.sequence]) * static_cast<size_t>(v.num_heads) + head) * kHeadDim;
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      q[i][0] = *reinterpret_cast<const uint32_t*>(values + 16 * i + 2 * t);
-      q[i][1] = *reinterpret_cast<const uint32_t*>(values + 16 * i + 8 + 2 * t);
-    }
-  };
-  if (is_item) load_q(now);
-  float4 sums[kSteps];                 // of dimensions 16 i + g (x, y) and 8 more (z, w) for the query heads 2 t (x, z) and 2 t + 1
-  float most = -INFINITY, weight = 0;  // of query head kv_head * group + g
-  int loaded_item = -1;
-  while (is_item) {
-    const auto token = static_cast<size_t>(v.query_start[now.sequence]);
-    if (now.item != loaded_item) {
-      loaded_item = now.item;
-#pragma unroll
-      for (int i = 0; i < kSteps; ++i) sums[i] = float4{};
-      most = -INFINITY;
-      weight = 0;
-    }
-    next = now;
-    next.tile += kTileTokens;
-    bool is_next = true;
-    if (next.tile >= next.end) is_next = find_item(v, ends, now.item + static_cast<int>(gridDim.x), next);
-
-    // Scores of 8 query heads (rows) with 32 tokens.
-    copy_wait<1>();
-    sync_warp();
-    const int first = first_of(now);
-    const bool is_counted = counts(now);
-    float4 scores[4] = {};
-    if (is_counted) {
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-#pragma unroll
-        for (int i = 0; i < kSteps; i += 2) {
-          const uint4 b = load_matrices(row_chunk<kHeadDim>(k_rows, 8 * n + lane % 8, 2 * i + lane / 8));
-          mma_16<kBfloat>(scores[n], q_pair<kBfloat>(q[i][0]), 0, q_pair<kBfloat>(q[i][1]), 0, b.x, b.y);
-          mma_16<kBfloat>(scores[n], q_pair<kBfloat>(q[i + 1][0]), 0, q_pair<kBfloat>(q[i + 1][1]), 0, b.z, b.w);
-        }
+  // The range, and for a pair that it begins inside: the warp that has the pair's first chunks, and how many less one.
+  Cursor use = {}, make = {};
+  int to_use = 0, first_owner = global_warp, first_skipped = 0, first_part = 0;
+  const int total_steps = schedule.total();
+  if (global_warp < a.num_warps && schedule.boundary(global_warp) < total_steps) {
+    int at = schedule.boundary(global_warp), begin = 0;
+#pragma unroll 1
+    for (int i = 0; i < 3; ++i) {  // one copy of the search: this code is read from memory before every launch
+      Cursor found = {};
+      const int place = at >= total_steps ? total_steps : schedule.find(at, found);
+      if (i == 0) {
+        use = found;
+        begin = place;
+        at = schedule.boundary(global_warp + 1);
+      } else if (i == 1) {
+        to_use = place - begin;
+        if (to_use == 0 || use.step == use.first) break;
+        first_owner = schedule.warp_of(begin - (use.step - use.first));
+        at = schedule.boundary(first_owner + 1);
+      } else {
+        const int first_chunk = chunk_of(use.first * kStepTokens);
+        first_part = chunk_of(use.step * kStepTokens) - first_chunk;
+        first_skipped = chunk_of((use.step - (begin - place)) * kStepTokens) - first_chunk - 1;
       }
     }
-    sync_warp();
-    if (is_next) copy_k(next);
+  }
+  make = use;
+  int to_make = to_use, slot = 0, made_slot = 0;
+  // Pages of the 32 steps from paged_step on of the pair that is being copied, one a lane.
+  int pages = 0, paged_step = -1;
+  const auto begin_copy = [&] {  // the step's first row in the cache, in bytes
+    if (paged_step < 0 || make.step - paged_step >= kWarp) {
+      const int32_t* const table = v.block_tables + static_cast<size_t>(make.sequence) * static_cast<size_t>(v.block_table_stride);
+      pages = table[(min(make.step + lane, make.end - 1) * kStepTokens) >> v.page_shift];
+      paged_step = make.step;
+    }
+    const auto row = static_cast<uint32_t>(shuffle(pages, make.step - paged_step) * v.kv.num_kv_heads + make.head);
+    const auto offset = static_cast<uint32_t>(make.step * kStepTokens & (v.kv.block_tokens - 1));
+    return ((static_cast<size_t>(row) << v.page_shift) + offset) * Smem::kRowBytes;
+  };
+  // 16 rows of K or V; those beyond the context repeat its last.
+  const auto copy_rows = [&](unsigned char* rows, const std::byte* from) {
+    constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarp / kChunks;
+    const int last = make.context - 1 - make.step * kStepTokens;
+#pragma unroll
+    for (int i = 0; i < kStepTokens / kRowsAtOnce; ++i) {
+      const int token = i * kRowsAtOnce + lane / kChunks;
+      copy16(row_chunk<kHeadDim>(rows, token, lane % kChunks), from + min(token, last) * Smem::kRowBytes + lane % kChunks * 16);
+    }
+  };
+  size_t made_row = 0;
+  const auto copy_k = [&] {
+    if (to_make > 0) {
+      made_row = begin_copy();
+      copy_rows(ring + made_slot * 2 * Smem::kHalfBytes, v.kv.k + made_row);
+    }
     copy_commit();
-    if (is_next && next.item != now.item) load_q(next);
+  };
+  const auto copy_v = [&] {
+    if (to_make > 0) {
+      copy_rows(ring + made_slot * 2 * Smem::kHalfBytes + Smem::kHalfBytes, v.kv.v + made_row);
+      made_slot = made_slot == kRing - 1 ? 0 : made_slot + 1;
+      if (--to_make > 0) {
+        schedule.next(make);
+        if (make.step == make.first) paged_step = -1;
+      }
+    }
+    copy_commit();
+  };
+  uint32_t q[kSteps][2];
+  float4 total[kSteps], sums[kSteps];  // of dimensions 16 i + g (x, y) and 8 more (z, w) for the query heads 2 t (x, z) and 2 t + 1
+  RowState total_state;                // of query head g
+  float most = -INFINITY, weight = 0;  // of the chunk: weight of this lane's tokens
+  bool is_prefix = false, is_new_pair = true;
+  int chunks_done = 0, token = 0, chunk_end = 0;  // the step behind the chunk
+  bool has_waited = false;
+  int filling = kRing;  // the first turns only fill the ring
+  while (to_use > 0) {
+    const bool sums_up = filling == 0;
+    // Only the newest position is written in this step: everything before it is there already.
+    if (!has_waited && (sums_up || (to_make > 0 && make.step == make.end - 1))) {
+      wait_for_previous();
+      has_waited = true;
+    }
+    if (sums_up && is_new_pair) {
+      is_new_pair = false;
+      if (chunk_end == 0) chunk_end = chunk_begin(chunk_of(use.step * kStepTokens) + 1) / kStepTokens;
+      is_prefix = use.step == use.first;
+      chunks_done = 0;
+      total_state = {};
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) total[i] = sums[i] = float4{};
+      token = v.query_start[use.sequence];
+      const auto head = static_cast<size_t>(use.head * group + min(g, group - 1));  // rows beyond the group repeat its last
+      const uint16_t* const values = v.q + (static_cast<size_t>(token) * static_cast<size_t>(v.num_heads) + head) * kHeadDim;
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        q[i][0] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(values + 16 * i + 2 * t));
+        q[i][1] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(values + 16 * i + 8 + 2 * t));
+      }
+    }
+    unsigned char* const k_rows = ring + slot * 2 * Smem::kHalfBytes;
+    unsigned char* const v_rows = k_rows + Smem::kHalfBytes;
+
+    // Scores of 8 query heads (rows) with 16 tokens.
+    float4 scores[2] = {}, odd[2] = {};
+    if (sums_up) {
+      slot = slot == kRing - 1 ? 0 : slot + 1;
+      copy_wait<2 * kRing - 1>();
+      sync_warp();
+#pragma unroll
+      for (int i = 0; i < kSteps; i += 2) {
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const uint4 b = load_matrices(row_chunk<kHeadDim>(k_rows, 8 * n + lane % 8, 2 * i + lane / 8));
+          mma_16<kBfloat>(scores[n], q[i][0], 0, q[i][1], 0, b.x, b.y);
+          mma_16<kBfloat>(odd[n], q[i + 1][0], 0, q[i + 1][1], 0, b.z, b.w);
+        }
+      }
+      sync_warp();
+    }
+    copy_k();
+    if (!sums_up) {
+      copy_v();
+      --filling;
+      continue;
+    }
 
     float next_most = most;
+    const int begin = first_visible(v, use.context);
 #pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const int position = first + 8 * n + 2 * t;
-      const auto visible = [&](int p) { return is_counted && p >= now.begin && p < now.end; };
-      scores[n].x = visible(position) ? scores[n].x * v.scale : -INFINITY;
-      scores[n].y = visible(position + 1) ? scores[n].y * v.scale : -INFINITY;
+    for (int n = 0; n < 2; ++n) {
+      const int position = use.step * kStepTokens + 8 * n + 2 * t;
+      const auto visible = [&](int p) { return p >= begin && p < use.context; };
+      scores[n].x = visible(position) ? (scores[n].x + odd[n].x) * v.scale : -INFINITY;
+      scores[n].y = visible(position + 1) ? (scores[n].y + odd[n].y) * v.scale : -INFINITY;
       next_most = fmaxf(next_most, fmaxf(scores[n].x, scores[n].y));
     }
     next_most = fmaxf(next_most, shuffle_xor(next_most, 1));
     next_most = fmaxf(next_most, shuffle_xor(next_most, 2));
     const float keep = weight_of(most, next_most);
     most = next_most;
-    float added = 0;
 #pragma unroll
-    for (int n = 0; n < 4; ++n) {
+    for (int n = 0; n < 2; ++n) {
       scores[n].x = weight_of(scores[n].x, most);
       scores[n].y = weight_of(scores[n].y, most);
-      added += scores[n].x + scores[n].y;
     }
-    added += shuffle_xor(added, 1);
-    added += shuffle_xor(added, 2);
-    weight = fmaf(weight, keep, added);
+    weight = fmaf(weight, keep, scores[0].x + scores[0].y + (scores[1].x + scores[1].y));
+    const float low_keep = shuffle(keep, 8 * t), high_keep = shuffle(keep, 8 * t + 4);  // of heads 2 t and 2 t + 1
+    const uint32_t p0 = pair_from<kBfloat>(scores[0].x, scores[0].y), p1 = pair_from<kBfloat>(scores[1].x, scores[1].y);
 
-    copy_wait<1>();
+    copy_wait<2 * kRing - 1>();
     sync_warp();
-    if (is_counted) {
-      const float low_keep = shuffle(keep, 8 * t), high_keep = shuffle(keep, 8 * t + 4);  // of heads 2 t and 2 t + 1
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i)
-        sums[i] = make_float4(sums[i].x * low_keep, sums[i].y * high_keep, sums[i].z * low_keep, sums[i].w * high_keep);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {  // 16 tokens each: V^T times the weights
-        const uint32_t p0 = pair_from<kBfloat>(scores[2 * half].x, scores[2 * half].y);
-        const uint32_t p1 = pair_from<kBfloat>(scores[2 * half + 1].x, scores[2 * half + 1].y);
-#pragma unroll
-        for (int i = 0; i < kSteps; ++i) {
-          const uint4 w = load_matrices_transposed(row_chunk<kHeadDim>(v_rows, 16 * half + lane / 16 * 8 + lane % 8, 2 * i + lane / 8 % 2));
-          mma_16<kBfloat>(sums[i], w.x, w.y, w.z, w.w, p0, p1);
-        }
-      }
+    for (int i = 0; i < kSteps; ++i) {  // V^T times the weights
+      sums[i] = make_float4(sums[i].x * low_keep, sums[i].y * high_keep, sums[i].z * low_keep, sums[i].w * high_keep);
+      const uint4 w = load_matrices_transposed(row_chunk<kHeadDim>(v_rows, lane / 16 * 8 + lane % 8, 2 * i + lane / 8 % 2));
+      mma_16<kBfloat>(sums[i], w.x, w.y, w.z, w.w, p0, p1);
     }
     sync_warp();
-    if (is_next) copy_v(next);
-    copy_commit();
+    copy_v();
 
-    if (!is_next || next.item != now.item) {  // the item is complete: the warps' parts, then the chunks' parts, in order
-      float* const mine = meeting + (warp * kMaxGroup + 2 * t) * kStride;
+    --to_use;
+    const bool is_pair_end = use.step + 1 == use.end;
+    if (!is_pair_end && use.step + 1 != chunk_end) {
+      ++use.step;
+      continue;
+    }
+
+    // The chunk is complete.
+    ++chunks_done;
+    weight += shuffle_xor(weight, 1);
+    weight += shuffle_xor(weight, 2);
+    if (is_prefix) {
+      const float2 factors = total_state.add(most, weight);
+      const float low_mine = shuffle(factors.x, 8 * t), high_mine = shuffle(factors.x, 8 * t + 4);
+      const float low = shuffle(factors.y, 8 * t), high = shuffle(factors.y, 8 * t + 4);
 #pragma unroll
       for (int i = 0; i < kSteps; ++i) {
-        mine[16 * i + g] = sums[i].x;
-        mine[kStride + 16 * i + g] = sums[i].y;
-        mine[16 * i + g + 8] = sums[i].z;
-        mine[kStride + 16 * i + g + 8] = sums[i].w;
+        total[i] = make_float4(fmaf(sums[i].x, low, total[i].x * low_mine), fmaf(sums[i].y, high, total[i].y * high_mine),
+                               fmaf(sums[i].z, low, total[i].z * low_mine), fmaf(sums[i].w, high, total[i].w * high_mine));
       }
-      float* const head = meeting + (warp * kMaxGroup + g) * kStride;
-      if (t == 0) head[kHeadDim] = most, head[kHeadDim + 1] = weight;
-      sync_block();
-      const auto out_at = [&](int row) {
-        return (token * static_cast<size_t>(v.num_heads) + static_cast<size_t>(now.kv_head * group + row)) * kHeadDim;
-      };
-      float* const parts = a.partials + static_cast<size_t>(now.item) * kMaxGroup * kStride;
-      for (int i = static_cast<int>(threadIdx.x); i < group * kHeadDim; i += kDecodeWarps * kWarp) {
-        const int row = i / kHeadDim, d = i % kHeadDim;
-        float total_most = -INFINITY, total_weight = 0, sum = 0;
+    } else {
+      total_state.most = most, total_state.weight = weight;
 #pragma unroll
-        for (int w = 0; w < kDecodeWarps; ++w) total_most = fmaxf(total_most, meeting[(w * kMaxGroup + row) * kStride + kHeadDim]);
-#pragma unroll
-        for (int w = 0; w < kDecodeWarps; ++w) {
-          const float* const part = meeting + (w * kMaxGroup + row) * kStride;
-          const float share = weight_of(part[kHeadDim], total_most);
-          total_weight = fmaf(part[kHeadDim + 1], share, total_weight);
-          sum = fmaf(part[d], share, sum);
-        }
-        if (now.num_chunks == 1) {
-          static_cast<uint16_t*>(v.y)[out_at(row) + static_cast<size_t>(d)] = half_from(sum / total_weight);
-        } else {
-          parts[row * kStride + d] = sum;
-          if (d == 0) parts[row * kStride + kHeadDim] = total_most, parts[row * kStride + kHeadDim + 1] = total_weight;
-        }
-      }
-      if (now.num_chunks > 1) {
-        int32_t* const counter = a.counters + now.sequence * v.kv.num_kv_heads + now.kv_head;
-        sync_block();
-        if (threadIdx.x == 0) arrived_before = arrive(counter);
-        sync_block();
-        if (arrived_before == now.num_chunks - 1) {
-          const float* const all = parts - static_cast<ptrdiff_t>(now.chunk) * kMaxGroup * kStride;
-          for (int i = static_cast<int>(threadIdx.x); i < group * kHeadDim; i += kDecodeWarps * kWarp) {
-            const int row = i / kHeadDim, d = i % kHeadDim;
-            float total_most = -INFINITY, total_weight = 0, sum = 0;
-            for (int c = 0; c < now.num_chunks; ++c)
-              total_most = fmaxf(total_most, load_l2(all + (c * kMaxGroup + row) * kStride + kHeadDim));
-            for (int c = 0; c < now.num_chunks; ++c) {
-              const float* const part = all + (c * kMaxGroup + row) * kStride;
-              const float share = weight_of(load_l2(part + kHeadDim), total_most);
-              total_weight = fmaf(load_l2(part + kHeadDim + 1), share, total_weight);
-              sum = fmaf(load_l2(part + d), share, sum);
-            }
-            static_cast<uint16_t*>(v.y)[out_at(row) + static_cast<size_t>(d)] = half_from(sum / total_weight);
-          }
-          if (threadIdx.x == 0) *counter = 0;
-        }
-      }
-      sync_block();
+      for (int i = 0; i < kSteps; ++i) total[i] = sums[i];
     }
-    now = next;
-    is_item = is_next;
+    most = -INFINITY, weight = 0;
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) sums[i] = float4{};
+
+    const bool is_range_end = is_pair_end || to_use == 0;
+    const int pair = use.sequence * v.kv.num_kv_heads + use.head;
+    if (is_prefix && is_pair_end) {  // all of the pair
+      const float inverse = 1.F / total_state.weight, low = shuffle(inverse, 8 * t), high = shuffle(inverse, 8 * t + 4);
+      auto* const y =
+          static_cast<uint16_t*>(v.y) +
+          (static_cast<size_t>(token) * static_cast<size_t>(v.num_heads) + static_cast<size_t>(use.head * group + 2 * t)) * kHeadDim + g;
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        if (2 * t < group) y[16 * i] = half_from(total[i].x * low), y[16 * i + 8] = half_from(total[i].z * low);
+        if (2 * t + 1 < group) {
+          y[kHeadDim + 16 * i] = half_from(total[i].y * high);
+          y[kHeadDim + 16 * i + 8] = half_from(total[i].w * high);
+        }
+      }
+    } else if (!is_prefix || is_range_end) {
+      float* const to = part_at(a, pair, is_prefix ? global_warp : first_owner, is_prefix ? 0 : first_part + chunks_done - 1, part_floats);
+      float* const row = to + 2 * t * kHeadDim + g;
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        if (2 * t < group) row[16 * i] = total[i].x, row[16 * i + 8] = total[i].z;
+        if (2 * t + 1 < group) row[kHeadDim + 16 * i] = total[i].y, row[kHeadDim + 16 * i + 8] = total[i].w;
+      }
+      if (t == 0 && g < group) {
+        *reinterpret_cast<float2*>(to + group * kHeadDim + 2 * g) = make_float2(total_state.most, total_state.weight);
+      }
+      if (is_range_end && lane == 0) {
+        stretches[2 * warp + (is_prefix ? 1 : 0)] = {.pair = pair,
+                                                     .chunks = chunks_done,
+                                                     .pair_chunks = schedule.chunks(use.context),
+                                                     .token = token,
+                                                     .owner = is_prefix ? global_warp : first_owner,
+                                                     .skipped = is_prefix ? chunks_done - 1 : first_skipped,
+                                                     .is_last = 0};
+      }
+    }
+    is_new_pair = is_pair_end;
+    schedule.next(use);
+    chunk_end = chunk_begin(chunk_of(use.step * kStepTokens) + 1) / kStepTokens;
   }
+  if (!has_waited) wait_for_previous();
   copy_wait<0>();
+
+  // Pairs that are cut between warps: the last to arrive adds their parts.
+  sync_block();
+  if (threadIdx.x < 2 * kDecodeWarps) {
+    Stretch& mine = stretches[threadIdx.x];
+    if (mine.chunks > 0) {
+      int32_t* const counter = a.counters + mine.pair;
+      mine.is_last = arrive(counter, mine.chunks) + mine.chunks == mine.pair_chunks;
+      if (mine.is_last) *counter = 0;
+    }
+  }
+  sync_block();
+  for (int task = warp; task < 2 * kDecodeWarps * group; task += kDecodeWarps) {
+    const Stretch& pair = stretches[task / group];
+    if (pair.chunks > 0 && pair.is_last) merge_row<kHeadDim>(a, pair, task % group, lane);
+  }
 }
 
 }  // namespace quern::cuda

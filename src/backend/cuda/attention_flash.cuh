@@ -1,11 +1,11 @@
-// Attention of prompt chunks: a block has 64 query tokens of one head, 16 a warp, and walks over the visible positions 64 at a time with
+// Attention of prompt chunks: a block has 128 query tokens of one head, 16 a warp, and walks over the visible positions 64 at a time with
 // a running maximum, the next 64 on their way. Positions are cut at multiples of 64, so that a token's bits do not depend on its chunk.
 #pragma once
 #include "backend/cuda/attention_tiles.cuh"
 
 namespace quern::cuda {
 
-constexpr int kFlashWarps = 4, kQueryTokens = 16 * kFlashWarps, kKeyTokens = 64;
+constexpr int kFlashWarps = 8, kQueryTokens = 16 * kFlashWarps, kKeyTokens = 64;
 
 template <int kHeadDim>
 struct FlashSmem {
@@ -28,7 +28,7 @@ QUERN_DEVICE void copy_key_rows(unsigned char* rows, const std::byte* cache, con
 }
 
 template <int kHeadDim, bool kBfloat>
-__global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __grid_constant__ AttentionView v) {
+__global__ void __launch_bounds__(kFlashWarps* kWarp, 1) attention_flash(const __grid_constant__ AttentionView v) {
   constexpr int kSteps = kHeadDim / 16, kTile = FlashSmem<kHeadDim>::kTileBytes;
   wait_for_previous();
   let_next_start();
@@ -47,20 +47,18 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
   const int num_tiles = (last_position - begin) / kKeyTokens + 1;
   unsigned char* const smem = dynamic_smem();
 
-  const auto copy_k = [&](int tile) {
-    if (tile < num_tiles)
-      copy_key_rows<kHeadDim>(smem + tile % 2 * 2 * kTile, v.kv.k, v, table, kv_head, begin + tile * kKeyTokens, context);
+  const auto copy_tile = [&](int tile) {
+    if (tile < num_tiles) {
+      unsigned char* const to = smem + tile % 2 * 2 * kTile;
+      copy_key_rows<kHeadDim>(to, v.kv.k, v, table, kv_head, begin + tile * kKeyTokens, context);
+      copy_key_rows<kHeadDim>(to + kTile, v.kv.v, v, table, kv_head, begin + tile * kKeyTokens, context);
+    }
     copy_commit();
   };
-  const auto copy_v = [&](int tile) {
-    if (tile < num_tiles)
-      copy_key_rows<kHeadDim>(smem + tile % 2 * 2 * kTile + kTile, v.kv.v, v, table, kv_head, begin + tile * kKeyTokens, context);
-    copy_commit();
-  };
-  copy_k(0);
-  copy_v(0);
+  copy_tile(0);
 
   const int rows[2] = {query_tile * kQueryTokens + warp * 16 + g, query_tile * kQueryTokens + warp * 16 + g + 8};  // in the chunk
+  const int warp_position = tile_position + warp * 16;
   const int positions[2] = {first_position + rows[0], first_position + rows[1]};
   uint32_t q[kSteps][4];
 #pragma unroll
@@ -77,23 +75,28 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
   float most[2] = {-INFINITY, -INFINITY}, weight[2] = {};
 
   for (int tile = 0; tile < num_tiles; ++tile) {
-    copy_wait<1>();
-    sync_block();  // K of this tile is there for all; all have finished the tile before it
-    copy_k(tile + 1);
+    copy_wait<0>();
+    sync_block();  // K and V of this tile are there for all; all have finished the tile before it
+    copy_tile(tile + 1);
+    const int first = begin + tile * kKeyTokens;
+    if (first > warp_position + 15) continue;  // nothing that this warp's rows may see
     unsigned char* const k_rows = smem + tile % 2 * 2 * kTile;
     unsigned char* const v_rows = k_rows + kTile;
     float4 scores[kKeyTokens / 8] = {};
 #pragma unroll
-    for (int n = 0; n < kKeyTokens / 8; ++n) {
+    for (int i = 0; i < kSteps; i += 2) {  // the sums of eight positions each do not wait for one another
+      uint4 b[kKeyTokens / 8];
 #pragma unroll
-      for (int i = 0; i < kSteps; i += 2) {
-        const uint4 b = load_matrices(row_chunk<kHeadDim>(k_rows, 8 * n + lane % 8, 2 * i + lane / 8));
-        mma_16<kBfloat>(scores[n], q[i][0], q[i][1], q[i][2], q[i][3], b.x, b.y);
-        mma_16<kBfloat>(scores[n], q[i + 1][0], q[i + 1][1], q[i + 1][2], q[i + 1][3], b.z, b.w);
+      for (int n = 0; n < kKeyTokens / 8; ++n) {
+        b[n] = load_matrices(row_chunk<kHeadDim>(k_rows, 8 * n + lane % 8, 2 * i + lane / 8));
+        mma_16<kBfloat>(scores[n], q[i][0], q[i][1], q[i][2], q[i][3], b[n].x, b[n].y);
+      }
+#pragma unroll
+      for (int n = 0; n < kKeyTokens / 8; ++n) {
+        mma_16<kBfloat>(scores[n], q[i + 1][0], q[i + 1][1], q[i + 1][2], q[i + 1][3], b[n].z, b[n].w);
       }
     }
-    const int first = begin + tile * kKeyTokens;
-    const bool is_whole = first + kKeyTokens - 1 <= tile_position && (v.window == 0 || first > last_position - v.window);
+    const bool is_whole = first + kKeyTokens - 1 <= warp_position && (v.window == 0 || first > warp_position + 15 - v.window);
     float next_most[2] = {most[0], most[1]};
     const auto masked = [&](float score, int j, int position) {
       const bool visible = is_whole || (j <= position && (v.window == 0 || j > position - v.window));
@@ -122,10 +125,10 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
     const float base[2] = {most[0] == -INFINITY ? 0.F : most[0], most[1] == -INFINITY ? 0.F : most[1]};
 #pragma unroll
     for (int n = 0; n < kKeyTokens / 8; ++n) {
-      scores[n].x = exp2f(scores[n].x - base[0]);
-      scores[n].y = exp2f(scores[n].y - base[0]);
-      scores[n].z = exp2f(scores[n].z - base[1]);
-      scores[n].w = exp2f(scores[n].w - base[1]);
+      scores[n].x = exp2_of(scores[n].x - base[0]);
+      scores[n].y = exp2_of(scores[n].y - base[0]);
+      scores[n].z = exp2_of(scores[n].z - base[1]);
+      scores[n].w = exp2_of(scores[n].w - base[1]);
       weight[0] += scores[n].x + scores[n].y;
       weight[1] += scores[n].z + scores[n].w;
     }
@@ -136,9 +139,6 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp) attention_flash(const __gr
       sums[i].z *= keep[1];
       sums[i].w *= keep[1];
     }
-    copy_wait<1>();
-    sync_block();  // V of this tile is there for all
-    copy_v(tile + 1);
 #pragma unroll
     for (int part = 0; part < kKeyTokens / 16; ++part) {
       const float4 &low = scores[2 * part], &high = scores[2 * part + 1];

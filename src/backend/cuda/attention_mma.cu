@@ -32,35 +32,56 @@ bool supports(const AttentionArgs& a, const DeviceInfo& info) {
   if (a.kv.format != Format::f16 && a.kv.format != Format::bf16) return false;
   const size_t heads = a.q.columns() / static_cast<size_t>(head_dim), kv_heads = static_cast<size_t>(a.kv.num_kv_heads);
   return heads % kv_heads == 0 && heads / kv_heads <= kMaxGroup && std::has_single_bit(static_cast<unsigned>(a.kv.block_tokens)) &&
-         static_cast<size_t>(kMaxDecode) * kv_heads <= CudaStream::kNumCounters;
+         a.kv.block_tokens >= kStepTokens && static_cast<size_t>(kMaxDecode) * kv_heads <= CudaStream::kNumCounters;
 }
 
-// Decode sequences of one launch, so that the partial sums stay within kPartialBytes.
+// Decode sequences of one launch, so that the parts of cut pairs stay within kPartialBytes.
 constexpr size_t kPartialBytes = size_t{96} << 20;
-size_t item_bytes(const AttentionArgs& a) { return static_cast<size_t>(kMaxGroup * (a.kv.head_dim + 2)) * sizeof(float); }
-size_t items_of_sequence(const AttentionArgs& a) {
-  const int longest = std::max(a.batch.block_table_stride * a.kv.block_tokens, 1);
-  return static_cast<size_t>(chunk_of(longest - 1) + 1) * static_cast<size_t>(a.kv.num_kv_heads);
+struct DecodePlan {
+  size_t most_warps;  // of a launch
+  int num_chunks;     // of the longest context
+  size_t pair_bytes;  // of a cut pair's parts
+  size_t sequences;   // at once
+};
+DecodePlan plan_decode(const AttentionArgs& a, const DeviceInfo& info) {
+  DecodePlan plan;
+  const auto kv_heads = static_cast<size_t>(a.kv.num_kv_heads);
+  plan.most_warps = static_cast<size_t>(2 * info.num_sms * kDecodeWarps);
+  plan.num_chunks = chunk_of(std::max(a.batch.block_table_stride * a.kv.block_tokens, 1) - 1) + 1;
+  plan.pair_bytes = static_cast<size_t>(plan.num_chunks) * (a.q.columns() / kv_heads + kPartialTail) * sizeof(float);
+  plan.sequences = plan.most_warps * plan.pair_bytes <= kPartialBytes
+                       ? kMaxDecode
+                       : std::clamp<size_t>(kPartialBytes / (plan.pair_bytes * kv_heads), 1, kMaxDecode);
+  return plan;
 }
-int sequences_at_once(const AttentionArgs& a) {
-  return static_cast<int>(std::clamp<size_t>(kPartialBytes / (items_of_sequence(a) * item_bytes(a)), 1, kMaxDecode));
+
+// Warps of a launch. Two blocks a multiprocessor read faster than one, but cut more pairs, which costs the more the larger their groups
+// are, and leave the next kernel no room. As many warps as cut pairs of equal length evenly or not at all, where that costs little.
+size_t decode_warps(size_t pairs, size_t group, const DeviceInfo& info) {
+  const bool two = pairs >= (group <= 2 ? 256 : 1024);
+  const size_t warps = static_cast<size_t>((two ? 2 : 1) * info.num_sms * kDecodeWarps), a_warp = (pairs + warps - 1) / warps;
+  const size_t even = pairs >= warps ? (pairs + a_warp - 1) / a_warp : warps / pairs * pairs;
+  return even * 10 >= warps * 9 ? even : warps;
 }
 
 template <int kHeadDim, bool kBfloat>
 void run_kernels(const AttentionArgs& a, CudaStream& stream) {
   const AttentionView view = view_of(a);
-  const int at_once = sequences_at_once(a);
+  const DecodePlan plan = plan_decode(a, *stream.info);
+  const int at_once = static_cast<int>(plan.sequences);
   for (int first = 0; first < view.num_decode; first += at_once) {
-    DecodeArgs args = {view, reinterpret_cast<float*>(stream.workspace), stream.counters};
+    DecodeArgs args = {view, reinterpret_cast<float*>(stream.workspace), stream.counters, plan.num_chunks, 0, false};
     args.view.num_decode = std::min(at_once, view.num_decode - first);
     args.view.query_start += first;
     args.view.context_lengths += first;
     args.view.block_tables += static_cast<ptrdiff_t>(first) * view.block_table_stride;
-    const size_t smem = DecodeSmem<kHeadDim>::bytes(args.view.num_decode);
-    const unsigned blocks_on_one = static_cast<unsigned>(std::clamp<size_t>(stream.info->smem_per_block / (smem + 1024), 1, 4));
-    const auto blocks = static_cast<unsigned>(std::min<size_t>(static_cast<size_t>(stream.info->num_sms) * blocks_on_one,
-                                                               items_of_sequence(a) * static_cast<size_t>(args.view.num_decode)));
-    launch("attention_decode", &attention_decode<kHeadDim, kBfloat>, {blocks, kDecodeWarps * kWarp, smem}, stream, args);
+    const auto pairs = static_cast<size_t>(args.view.num_decode * view.kv.num_kv_heads);
+    const size_t warps = decode_warps(pairs, static_cast<size_t>(view.num_heads / view.kv.num_kv_heads), *stream.info);
+    const size_t blocks = (warps + kDecodeWarps - 1) / kDecodeWarps;
+    args.num_warps = static_cast<int>(warps);
+    args.is_by_pair = pairs < warps;
+    launch("attention_decode", &attention_decode<kHeadDim, kBfloat>,
+           {static_cast<unsigned>(blocks), kDecodeWarps * kWarp, DecodeSmem<kHeadDim>::bytes(args.view.num_decode)}, stream, args);
   }
   if (view.num_sequences > view.num_decode) {
     const dim3 blocks((static_cast<unsigned>(a.batch.max_query_tokens) + kQueryTokens - 1) / kQueryTokens,
@@ -79,10 +100,12 @@ void run(const AttentionArgs& a, Stream& stream) {
 
 }  // namespace
 
-const KernelRow<AttentionArgs> kAttentionMma = {"attention_mma", supports, run, [](const AttentionArgs& a, const DeviceInfo&) {
-                                                  const int decode =
-                                                      std::min(a.batch.num_sequences, sequences_at_once(a));  // any of them may become one
-                                                  return items_of_sequence(a) * static_cast<size_t>(std::max(decode, 1)) * item_bytes(a);
-                                                }};
+const KernelRow<AttentionArgs> kAttentionMma = {
+    "attention_mma", supports, run, [](const AttentionArgs& a, const DeviceInfo& info) {
+      const DecodePlan plan = plan_decode(a, info);
+      const size_t decode =
+          std::min<size_t>(static_cast<size_t>(std::max(a.batch.num_sequences, 1)), plan.sequences);  // any of them may become one
+      return std::min(plan.most_warps, decode * static_cast<size_t>(a.kv.num_kv_heads)) * plan.pair_bytes;
+    }};
 
 }  // namespace quern::cuda

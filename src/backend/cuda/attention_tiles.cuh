@@ -51,6 +51,6 @@ QUERN_DEVICE uint32_t q_pair(uint32_t halves) {
 }
 
 // exp2(a - b), where b is the largest so far: 0 when both are -infinity.
-QUERN_DEVICE float weight_of(float a, float b) { return a == -INFINITY ? 0.F : exp2f(a - b); }
+QUERN_DEVICE float weight_of(float a, float b) { return a == -INFINITY ? 0.F : exp2_of(a - b); }
 
 }  // namespace quern::cuda

@@ -42,11 +42,30 @@ QUERN_DEVICE void copy16(void* smem, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_address(smem)), "l"(global) : "memory");
 }
 QUERN_DEVICE void copy16(void* smem, const void* global, uint64_t) { copy16(smem, global); }
+// Brings `bytes` (a multiple of 16) of global memory into the second-level cache, in the background.
+QUERN_DEVICE void prefetch_l2(const void* global, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+#endif
+}
 QUERN_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most kPending of this thread's latest groups are under way.
 template <int kPending>
 QUERN_DEVICE void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// a / b to within two units in the last place; 0 where b is above 2^126.
+QUERN_DEVICE float quotient_of(float a, float b) {
+  float d;
+  asm("div.approx.f32 %0, %1, %2;" : "=f"(d) : "f"(a), "f"(b));
+  return d;
+}
+// 2^x to within two units in the last place; below 2^-126 it is 0.
+QUERN_DEVICE float exp2_of(float x) {
+  float d;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(d) : "f"(x));
+  return d;
 }
 
 // 16-bit values, two in a register: the low half is the first.
@@ -160,6 +179,17 @@ QUERN_DEVICE uint32_t cluster_rank() {
   return 0;
 #endif
 }
+// The two halves of sync_cluster(): between them a thread may work on what the barrier does not order.
+QUERN_DEVICE void arrive_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+QUERN_DEVICE void wait_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
 QUERN_DEVICE void sync_cluster() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -180,18 +210,19 @@ QUERN_DEVICE float4 load_cluster16(const void* at, uint32_t rank) {
 
 // A value that another block of this grid has written.
 QUERN_DEVICE float load_l2(const float* at) { return __ldcg(at); }
+QUERN_DEVICE float2 load_l2_8(const float* at) { return __ldcg(reinterpret_cast<const float2*>(at)); }
+QUERN_DEVICE float4 load_l2_16(const float* at) { return __ldcg(reinterpret_cast<const float4*>(at)); }
 template <class T>
 QUERN_DEVICE T atomic_add(T* at, T value) {
   return atomicAdd(at, value);
 }
 QUERN_DEVICE void atomic_max(unsigned* at, unsigned value) { atomicMax(at, value); }
 
-// Adds 1 to *counter after this block's writes are visible to the whole device; returns the value before. One thread calls it, between
-// two block barriers.
-QUERN_DEVICE int arrive(int32_t* counter) {
-  __threadfence();
-  const int before = atomicAdd(counter, 1);
-  __threadfence();
+// Adds `count` to *counter after this block's writes are visible to the whole device; returns the value before, and makes what others
+// wrote before they arrived visible. To be called between two block barriers.
+QUERN_DEVICE int arrive(int32_t* counter, int count) {
+  int before;
+  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(count) : "memory");
   return before;
 }
 

@@ -1,4 +1,5 @@
-// The end of qkv for rows that leave plain products: one block a token, one warp a head.
+// The end of qkv for rows that leave plain products: one warp a head of a token. Heads of 64 or 128 dimensions that rope turns whole stay
+// in registers; others go through shared memory, one block a token.
 #include "backend/cuda/launch.h"
 #include "backend/cuda/pieces.h"
 #include "backend/cuda/values.cuh"
@@ -21,6 +22,20 @@ struct FinishArgs {
   void* q;
   Format q_format;
 };
+
+template <int kCount>
+QUERN_DEVICE void load_floats(const float* from, float (&values)[kCount]) {
+  if constexpr (kCount % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from + i);
+      values[i] = four.x, values[i + 1] = four.y, values[i + 2] = four.z, values[i + 3] = four.w;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] = from[i];
+  }
+}
 
 // Where head `head` of the token in `slot` lies in the cache, in values.
 QUERN_DEVICE size_t cache_row(const KvView& kv, int32_t slot, int head) {
@@ -83,6 +98,117 @@ __global__ void qkv_finish(const __grid_constant__ FinishArgs a) {
   }
 }
 
+// kPer consecutive values of a head in each lane; lanes i and i + 16 hold the two halves of rope's pairs.
+template <int kPer, class Value>
+struct LaneValues;
+template <int kPer>
+struct LaneValues<kPer, uint16_t> {
+  QUERN_DEVICE static void load(const void* products, size_t at, float (&values)[kPer]) {
+    const auto* const words = reinterpret_cast<const uint32_t*>(static_cast<const uint16_t*>(products) + at);
+    uint32_t pairs[kPer / 2];
+    if constexpr (kPer == 4) {
+      const uint2 two = *reinterpret_cast<const uint2*>(words);
+      pairs[0] = two.x, pairs[1] = two.y;
+    } else {
+      pairs[0] = *words;
+    }
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) values[i] = float_from_half(static_cast<uint16_t>(pairs[i / 2] >> (16 * (i % 2))));
+  }
+};
+template <int kPer>
+struct LaneValues<kPer, float> {
+  QUERN_DEVICE static void load(const void* products, size_t at, float (&values)[kPer]) {
+    load_floats(static_cast<const float*>(products) + at, values);
+  }
+};
+template <int kPer>
+QUERN_DEVICE void store_lane(void* to, size_t at, Format format, const float (&values)[kPer]) {
+  if (format == Format::f32) {
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) static_cast<float*>(to)[at + static_cast<size_t>(i)] = values[i];
+    return;
+  }
+  uint32_t pairs[kPer / 2];
+#pragma unroll
+  for (int i = 0; i < kPer / 2; ++i) {
+    pairs[i] = format == Format::f16 ? half2_from(values[2 * i], values[2 * i + 1]) : bfloat2_from_floats(values[2 * i], values[2 * i + 1]);
+  }
+  auto* const words = reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(to) + at);
+  if constexpr (kPer == 4) {
+    *reinterpret_cast<uint2*>(words) = make_uint2(pairs[0], pairs[1]);
+  } else {
+    *words = pairs[0];
+  }
+}
+
+template <int kPer, class Value>
+__global__ void __launch_bounds__(kWarps* kWarp) qkv_finish_whole(const __grid_constant__ FinishArgs a, int items) {
+  constexpr int kHeadDim = kPer * kWarp, kHalf = kHeadDim / 2;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp,
+            item = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarp;
+  wait_for_previous();
+  let_next_start();
+  if (item >= items) return;
+  const int heads = a.num_heads, kv_heads = a.kv.num_kv_heads, all = heads + 2 * kv_heads, token = item / all, head = item % all;
+  const bool is_q = head < heads, is_v = head >= heads + kv_heads;
+  const int d = kPer * lane;
+  const int32_t position = a.positions[token];
+  const float factor = a.factor == nullptr ? 1.F : *a.factor;
+  float values[kPer];
+  LaneValues<kPer, Value>::load(a.products, static_cast<size_t>(item) * kHeadDim + static_cast<size_t>(d), values);
+  float bias[kPer] = {};
+  if (a.bias != nullptr) load_floats(a.bias + head * kHeadDim + d, bias);
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) values[i] = values[i] * factor + bias[i];
+  const float* const norm = is_q ? a.q_norm : is_v ? nullptr : a.k_norm;
+  if (norm != nullptr) {
+    float squares = 0, weights[kPer];
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) squares = fmaf(values[i], values[i], squares);
+    load_floats(norm + d, weights);
+    const float inverse = 1.F / sqrtf(warp_sum(squares) / static_cast<float>(kHeadDim) + a.epsilon);
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) values[i] = values[i] * inverse * weights[i];
+  }
+  if (!is_v) {
+    const int32_t variant = a.rope_variants == nullptr ? 0 : a.rope_variants[token];
+    const float* const cos_sin =
+        a.rope.cos_sin +
+        ((static_cast<size_t>(variant) * static_cast<size_t>(a.rope.max_positions) + static_cast<size_t>(position)) * kHalf +
+         static_cast<size_t>(d % kHalf)) *
+            2;
+    float turn[2 * kPer];
+    load_floats(cos_sin, turn);
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) {
+      const float other = shuffle_xor(values[i], kWarp / 2), across = other * turn[2 * i + 1];
+      values[i] = d < kHalf ? values[i] * turn[2 * i] - across : values[i] * turn[2 * i] + across;
+    }
+  }
+  if (is_q) {
+    if (a.rope.query_scale != nullptr) {
+      const float scale = a.rope.query_scale[position];
+#pragma unroll
+      for (int i = 0; i < kPer; ++i) values[i] *= scale;
+    }
+    store_lane(a.q,
+               (static_cast<size_t>(token) * static_cast<size_t>(heads) + static_cast<size_t>(head)) * kHeadDim + static_cast<size_t>(d),
+               a.q_format, values);
+  } else if (const int32_t slot = a.slots[token]; slot >= 0) {
+    store_lane(is_v ? a.kv.v : a.kv.k, cache_row(a.kv, slot, is_v ? head - heads - kv_heads : head - heads) + static_cast<size_t>(d),
+               a.kv.format, values);
+  }
+}
+
+template <int kPer>
+void launch_whole(const FinishArgs& args, size_t tokens, CudaStream& stream) {
+  const int items = static_cast<int>(tokens) * (args.num_heads + 2 * args.kv.num_kv_heads);
+  const auto blocks = static_cast<unsigned>((items + kWarps - 1) / kWarps);
+  launch("qkv_finish", args.products_format == Format::f16 ? &qkv_finish_whole<kPer, uint16_t> : &qkv_finish_whole<kPer, float>,
+         {blocks, kWarps * kWarp}, stream, args, items);
+}
+
 }  // namespace
 
 void launch_qkv_finish(const QkvArgs& a, const Tensor& products, const float* factor, CudaStream& stream) {
@@ -102,6 +228,10 @@ void launch_qkv_finish(const QkvArgs& a, const Tensor& products, const float* fa
                            static_cast<int>(a.q.columns()) / a.kv.head_dim,
                            a.q.data,
                            a.q.format};
+  if (a.rope.rotary_dims == a.kv.head_dim && (products.format == Format::f16 || products.format == Format::f32)) {
+    if (a.kv.head_dim == 128) return launch_whole<4>(args, products.rows(), stream);
+    if (a.kv.head_dim == 64) return launch_whole<2>(args, products.rows(), stream);
+  }
   launch("qkv_finish", &qkv_finish,
          {static_cast<unsigned>(products.rows()), kWarps * kWarp, static_cast<size_t>(kWarps * a.kv.head_dim) * 4}, stream, args);
 }

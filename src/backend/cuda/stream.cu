@@ -6,7 +6,8 @@
 namespace quern::cuda {
 namespace {
 
-constexpr size_t kLargestFifo = 50 * 1024, kPartials = 8 * 1024;  // of the shallow variant of any kind
+// Besides x, for the shallow variant of any kind: copies on their way and sums.
+size_t largest_stream(const DeviceInfo& info) { return info.smem_per_block >= kTwoTilesSmem ? 78 * 1024 : 58 * 1024; }
 
 StreamKernels kernels_of(const Weight& w) {
   if (w.layout != kGranules) return half_kernels();
@@ -48,8 +49,9 @@ bool streams(const Weight& w, StreamOp op, const DeviceInfo& info) {
 }
 
 size_t stream_tokens(size_t columns, const DeviceInfo& info) {
-  if (info.smem_per_block < kLargestFifo + kPartials) return 0;
-  return std::min(kMaxStreamTokens, (info.smem_per_block - kLargestFifo - kPartials) / (columns * 2 + 64));
+  const size_t least = largest_stream(info);
+  if (info.smem_per_block < least) return 0;
+  return std::min(kMaxStreamTokens, (info.smem_per_block - least) / (columns * 2 + 64));
 }
 
 void launch_stream(const Weight& w, const StreamArgs& args, CudaStream& stream) { kernels_of(w).stream(args, stream); }

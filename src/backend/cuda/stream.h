@@ -9,6 +9,7 @@ namespace quern::cuda {
 
 inline constexpr int kSlices = 8, kUnitColumns = 128;
 inline constexpr size_t kMaxStreamTokens = 8, kMaxTileTokens = 64;
+inline constexpr size_t kTwoTilesSmem = 160 * 1024;  // of a block, from which on integer weights are streamed two tiles at a time
 
 // What happens to the sums.
 enum class StreamOp : uint8_t {

@@ -7,7 +7,7 @@ namespace {
 
 template <int kGroups>
 constexpr StreamKernels kernels() {
-  return {&run_stream<GranuleWeights<8, kGroups, false>>, &run_tiles<GranuleWeights<8, kGroups, false>, 2>};
+  return {&run_stream<GranuleWeights<8, kGroups, false>, 2>, &run_tiles<GranuleWeights<8, kGroups, false>, 2>};
 }
 
 }  // namespace

@@ -4,6 +4,6 @@
 
 namespace quern::cuda {
 
-StreamKernels half_kernels() { return {&run_stream<HalfWeights>, &run_tiles<HalfWeights, 1>}; }
+StreamKernels half_kernels() { return {&run_stream<HalfWeights, 1>, &run_tiles<HalfWeights, 1>}; }
 
 }  // namespace quern::cuda

@@ -1,7 +1,7 @@
 // y = x w^T for up to 8 rows: one block a multiprocessor, each of its 8 warps a slice of K, tiles of 16 output features dealt to the
-// blocks in turn. Each warp keeps kDepth - 1 stages of weights on the way, across tiles, from before the kernel before this one has
-// ended; the 16 bytes that a lane copies are (but for f16 and scales) the 16 it multiplies. The slices of a tile meet in shared memory,
-// where one warp in turn finishes it while the others go on. x lies in shared memory, normed by every block for itself.
+// blocks in turn and summed kTiles at a time. Each warp keeps kDepth - 1 stages of weights on the way, across tiles, from before the kernel
+// before this one has ended; the 16 bytes that a lane copies are (but for f16 and scales) the 16 it multiplies. The slices of a tile meet
+// in shared memory, where one warp in turn finishes it while the others go on. x lies in shared memory, normed by every block for itself.
 #pragma once
 #include "backend/cuda/launch.h"
 #include "backend/cuda/norm.cuh"
@@ -10,14 +10,15 @@
 namespace quern::cuda {
 
 constexpr int kStreamThreads = kSlices * kWarp;
-constexpr size_t kPartialBytes = size_t{2} * kSlices * kWarp * sizeof(float4);
+// Sums of kTiles tiles, twice: of those that are being finished and of those that are being made.
+constexpr size_t partial_bytes(int tiles) { return static_cast<size_t>(2 * tiles * kSlices * kWarp) * sizeof(float4); }
 static_assert(kStreamThreads == kNormThreads);
 
 // Bytes from one row of x in shared memory to the next: 64 more than a multiple of 128, so that two rows meet no bank twice.
 constexpr int x_stride(int columns) { return columns * 2 + 64; }
 
 // The norm's weights of this thread, fetched before the kernel before this one has ended.
-constexpr int kVectors = 8;  // of 4 columns a thread: rows of up to 8192 columns stay in registers
+constexpr int kVectors = 5;  // of 4 columns a thread: rows of up to 5120 columns stay in registers
 struct NormWeights {
   float4 of[kVectors];
 };
@@ -88,28 +89,38 @@ QUERN_DEVICE void stage_input(const StreamArgs& a, const NormWeights& weights, u
   }
 }
 
-template <class W, int kDepth>
+template <class W, int kTiles, int kDepth>
 __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid_constant__ StreamArgs a) {
+  constexpr int kSlotBytes = kTiles * W::kBytes;
   let_next_start();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const int tile_step = static_cast<int>(gridDim.x);
   unsigned char* const partials = dynamic_smem();
-  unsigned char* const slots = partials + kPartialBytes + warp * kDepth * W::kBytes;
-  unsigned char* const x = partials + kPartialBytes + kSlices * kDepth * W::kBytes;
+  unsigned char* const slots = partials + partial_bytes(kTiles) + warp * kDepth * kSlotBytes;
+  unsigned char* const x = partials + partial_bytes(kTiles) + kSlices * kDepth * kSlotBytes;
   const int begin = slice_begin<W>(a.columns, warp), stages = slice_begin<W>(a.columns, warp + 1) - begin;
   const uint64_t policy = evict_first_policy();
 
   // The copies run ahead of the products by kDepth - 1 stages, into the next tiles of this block.
   int next_tile = static_cast<int>(blockIdx.x), next_stage = 0;
   if (stages == 0) next_tile = a.num_tiles;
-  TileSource source = tile_source<W>(a, min(next_tile, a.num_tiles - 1));
+  TileSource sources[kTiles];
+  const auto find_sources = [&] {
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) sources[m] = tile_source<W>(a, min(next_tile + m * tile_step, a.num_tiles - 1));
+  };
+  find_sources();
   const auto copy_next = [&](int slot) {
     if (next_tile < a.num_tiles) {
-      W::copy(slots + slot * W::kBytes, source, begin + next_stage, a.columns, lane, policy);
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        if (m > 0 && next_tile + m * tile_step >= a.num_tiles) break;
+        W::copy(slots + slot * kSlotBytes + m * W::kBytes, sources[m], begin + next_stage, a.columns, lane, policy);
+      }
       if (++next_stage == stages) {
         next_stage = 0;
-        next_tile += tile_step;
-        if (next_tile < a.num_tiles) source = tile_source<W>(a, next_tile);
+        next_tile += kTiles * tile_step;
+        if (next_tile < a.num_tiles) find_sources();
       }
     }
     copy_commit();
@@ -124,54 +135,64 @@ __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid
 
   const unsigned char* const x_lane = x + min(lane / 4, a.num_tokens - 1) * x_stride(a.columns) + lane % 4 * 16 + begin * W::kColumns * 2;
   int slot = 0, turn = 0, half = 0;
-  for (int tile = static_cast<int>(blockIdx.x); tile < a.num_tiles; tile += tile_step) {
+  for (int tile = static_cast<int>(blockIdx.x); tile < a.num_tiles; tile += kTiles * tile_step) {
+    // Warp turn + m finishes tile m.
+    const int mine = warp - turn, my_tile = tile + mine * tile_step;
+    const bool finishes = mine >= 0 && mine < kTiles && my_tile < a.num_tiles;
     FinishInputs inputs;
-    if (warp == turn) inputs = load_finish<W>(a, tile, 0, lane);
-    float4 sums[1][1] = {};
+    if (finishes) inputs = load_finish<W>(a, my_tile, 0, lane);
+    float4 sums[kTiles][1] = {};
     for (int stage = 0; stage < stages; ++stage) {
       copy_wait<kDepth - 2>();
       sync_warp();
       const unsigned char* const x_stage = x_lane + stage * W::kColumns * 2;
       W::multiply(
-          slots + slot * W::kBytes, lane, [&](int j, int) { return load16(x_stage + j * 64); }, sums);
+          slots + slot * kSlotBytes, lane, [&](int j, int) { return load16(x_stage + j * 64); }, sums);
       copy_next(slot == 0 ? kDepth - 1 : slot - 1);  // the slot that the stage before this one used
       slot = slot == kDepth - 1 ? 0 : slot + 1;
     }
-    auto* const meeting = reinterpret_cast<float4*>(partials) + half * kSlices * kWarp;
-    meeting[warp * kWarp + lane] = sums[0][0];
+    auto* const meeting = reinterpret_cast<float4*>(partials) + half * kTiles * kSlices * kWarp;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) meeting[(m * kSlices + warp) * kWarp + lane] = sums[m][0];
     sync_block();
-    if (warp == turn) {
+    if (finishes) {
+      const float4* const parts = meeting + mine * kSlices * kWarp;
       float4 total = {};
 #pragma unroll
       for (int pair = 0; pair < kSlices / 2; ++pair) {
-        const float4 p = meeting[2 * pair * kWarp + lane], q = meeting[(2 * pair + 1) * kWarp + lane];
+        const float4 p = parts[2 * pair * kWarp + lane], q = parts[(2 * pair + 1) * kWarp + lane];
         const float4 sum = make_float4(p.x + q.x, p.y + q.y, p.z + q.z, p.w + q.w);
         total = pair == 0 ? sum : make_float4(total.x + sum.x, total.y + sum.y, total.z + sum.z, total.w + sum.w);
       }
-      finish_tile(a, tile, 0, lane, total, inputs);
+      finish_tile(a, my_tile, 0, lane, total, inputs);
     }
-    turn = turn == kSlices - 1 ? 0 : turn + 1;
+    turn = turn + kTiles == kSlices ? 0 : turn + kTiles;
     half ^= 1;
   }
 }
 
 // Shared memory of the deep and the shallow variant for `tokens` rows of `columns`.
-template <class W, int kDepth>
+template <class W, int kTiles, int kDepth>
 constexpr size_t stream_smem(int columns, int tokens) {
-  return kPartialBytes + static_cast<size_t>(kSlices * kDepth * W::kBytes) +
+  return partial_bytes(kTiles) + static_cast<size_t>(kSlices * kDepth * kTiles * W::kBytes) +
          static_cast<size_t>(tokens) * static_cast<size_t>(x_stride(columns));
 }
 
-template <class W>
+// kTiles: so many that a stage's sums do not wait for each other.
+template <class W, int kTiles>
 void run_stream(const StreamArgs& a, CudaStream& stream) {
-  constexpr int kDeep = 8192 / (W::kBytes / 1024 * 1024), kShallow = kDeep / 2 < 3 ? 3 : kDeep / 2;
+  if constexpr (kTiles > 1) {
+    if (stream.info->smem_per_block < kTwoTilesSmem) return run_stream<W, 1>(a, stream);
+  }
+  constexpr int kDeep = kTiles == 2 ? 4 : W::kBytes < 2048 ? 8 : 4, kShallow = kTiles == 1 && W::kBytes < 2048 ? 4 : 3;
   constexpr size_t kTwoOnOne = 113 * 1024;  // of shared memory, so that the next kernel's block fits beside this one
   const unsigned blocks = static_cast<unsigned>(std::min(stream.info->num_sms, a.num_tiles));
-  const size_t deep = stream_smem<W, kDeep>(a.columns, a.num_tokens), shallow = stream_smem<W, kShallow>(a.columns, a.num_tokens);
+  const size_t deep = stream_smem<W, kTiles, kDeep>(a.columns, a.num_tokens),
+               shallow = stream_smem<W, kTiles, kShallow>(a.columns, a.num_tokens);
   if (deep <= std::min(kTwoOnOne, stream.info->smem_per_block) || (shallow > kTwoOnOne && deep <= stream.info->smem_per_block)) {
-    launch("stream_product", &stream_product<W, kDeep>, {blocks, kStreamThreads, deep}, stream, a);
+    launch("stream_product", &stream_product<W, kTiles, kDeep>, {blocks, kStreamThreads, deep}, stream, a);
   } else {
-    launch("stream_product", &stream_product<W, kShallow>, {blocks, kStreamThreads, shallow}, stream, a);
+    launch("stream_product", &stream_product<W, kTiles, kShallow>, {blocks, kStreamThreads, shallow}, stream, a);
   }
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 template <int kGroups, bool kZeros>
 constexpr StreamKernels kernels() {
-  return {&run_stream<GranuleWeights<4, kGroups, kZeros>>, &run_tiles<GranuleWeights<4, kGroups, kZeros>, 2>};
+  return {&run_stream<GranuleWeights<4, kGroups, kZeros>, 2>, &run_tiles<GranuleWeights<4, kGroups, kZeros>, 2>};
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ QUERN_DEVICE void add_scaled(float4& sum, const float4& part, float low, float h
 // f16 rows in memory order. A stage is 128 bytes of each row, so that whole lines are read; its 16-byte chunks are exchanged between
 // even and odd rows (chunk ^ 4), which keeps reads free of bank conflicts.
 struct HalfWeights {
-  static constexpr int kColumns = 64, kBytes = 2048;
+  static constexpr int kBits = 16, kColumns = 64, kBytes = 2048;
   static constexpr bool kHasRowScales = false;
   static constexpr size_t granule_bytes(int columns) { return static_cast<size_t>(columns) * 16; }
   static constexpr size_t scale_bytes(int) { return 0; }
@@ -68,10 +68,10 @@ struct HalfWeights {
 };
 
 // Granules of kBits-bit codes. kGroups scales a row and granule (0: one a row, applied at the end), each with its zero point if kZeros.
-template <int kBits, int kGroups, bool kZeros>
+template <int kCodeBits, int kGroups, bool kZeros>
 struct GranuleWeights {
-  static constexpr int kColumns = kBits == 4 ? 128 : 64, kBlocks = kColumns / 32;    // blocks of 32 columns
-  static constexpr int kEntry = kZeros ? 4 : 2, kScaleBytes = 8 * kGroups * kEntry;  // of a granule
+  static constexpr int kBits = kCodeBits, kColumns = kBits == 4 ? 128 : 64, kBlocks = kColumns / 32;  // blocks of 32 columns
+  static constexpr int kEntry = kZeros ? 4 : 2, kScaleBytes = 8 * kGroups * kEntry;                   // of a granule
   static constexpr int kBytes = 1024 + 2 * kScaleBytes;
   static constexpr bool kHasRowScales = kGroups == 0;
   static constexpr size_t granule_bytes(int columns) { return static_cast<size_t>(columns) * kBits; }

@@ -3,6 +3,7 @@
 // weights; x is shared by the four warps of a slice. The blocks then exchange sums through each other's shared memory and each finishes
 // a quarter.
 #pragma once
+#include "backend/cuda/cluster_kernel.cuh"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/stream_finish.cuh"
 
@@ -128,6 +129,10 @@ void run_tile_shape(const StreamArgs& a, CudaStream& stream) {
 // kWide: tiles a warp for more than 16 tokens. More of them read x less often.
 template <class W, int kWide>
 void run_tiles(const StreamArgs& a, CudaStream& stream) {
+  // Up to 8 tokens and not too long a row, clusters read large weights faster; 4-bit codes are unpacked faster here.
+  if constexpr (W::kBits > 4) {
+    if (a.num_tokens <= 8 && a.columns <= 8192 && (W::kBits == 16 || a.num_tiles >= 512)) return run_clusters<W>(a, stream);
+  }
   if (a.num_tokens <= 8) return run_tile_shape<W, 1, 1, 4>(a, stream);
   if (a.num_tokens <= 16) return run_tile_shape<W, 1, 2, 4>(a, stream);
   if (a.num_tokens <= 32) return run_tile_shape < W, kWide, 4, kWide == 1 ? 4 : 3 > (a, stream);

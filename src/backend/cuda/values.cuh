@@ -28,7 +28,7 @@ QUERN_DEVICE void store_value(void* values, size_t i, Format format, float value
   }
 }
 
-QUERN_DEVICE float silu(float x) { return x / (1.F + expf(-x)); }
+QUERN_DEVICE float silu(float x) { return quotient_of(x, 1.F + expf(-x)); }
 
 // The sum over the lanes of a warp, in every lane; one order.
 QUERN_DEVICE float warp_sum(float value) {

@@ -24,6 +24,7 @@ inline void copy16(void* smem, const void* global) {
   emulation::current().open.push_back(copy);
 }
 inline void copy16(void* smem, const void* global, uint64_t) { copy16(smem, global); }
+inline void prefetch_l2(const void*, uint32_t) {}
 inline void copy_commit() {
   auto& thread = emulation::current();
   thread.groups.push_back(std::move(thread.open));
@@ -39,6 +40,9 @@ void copy_wait() {
     groups.erase(groups.begin());
   }
 }
+
+inline float quotient_of(float a, float b) { return a / b; }
+inline float exp2_of(float x) { return std::exp2(x); }
 
 inline float half_low(uint32_t v) { return f16_to_f32(static_cast<uint16_t>(v)); }
 inline float half_high(uint32_t v) { return f16_to_f32(static_cast<uint16_t>(v >> 16)); }
@@ -156,9 +160,11 @@ inline void sync_threads(int barrier, int threads) { emulation::wait_at(emulatio
 inline void sync_block() { sync_threads(0, emulation::current().block->threads); }
 
 inline uint32_t cluster_rank() { return emulation::current().block->rank; }
+inline void arrive_cluster() { emulation::arrive_at(*emulation::current().block->cluster); }
+inline void wait_cluster() { emulation::wait_for(*emulation::current().block->cluster); }
 inline void sync_cluster() {
-  auto& cluster = *emulation::current().block->cluster;
-  emulation::wait_at(cluster.barrier, cluster.threads);
+  arrive_cluster();
+  wait_cluster();
 }
 inline float4 load_cluster16(const void* at, uint32_t rank) {
   const auto& block = *emulation::current().block;
@@ -167,6 +173,8 @@ inline float4 load_cluster16(const void* at, uint32_t rank) {
 }
 
 inline float load_l2(const float* at) { return *at; }
+inline float2 load_l2_8(const float* at) { return *reinterpret_cast<const float2*>(at); }
+inline float4 load_l2_16(const float* at) { return *reinterpret_cast<const float4*>(at); }
 template <class T>
 T atomic_add(T* at, T value) {
   const T before = *at;
@@ -174,6 +182,6 @@ T atomic_add(T* at, T value) {
   return before;
 }
 inline void atomic_max(unsigned* at, unsigned value) { *at = std::max(*at, value); }
-inline int arrive(int32_t* counter) { return (*counter)++; }
+inline int arrive(int32_t* counter, int count) { return atomic_add(counter, count); }
 
 }  // namespace quern::cuda
