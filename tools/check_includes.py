@@ -32,6 +32,11 @@ THIRD_PARTY = [
     (re.compile(r"^nlohmann/"), {"src/base/json.h", "src/base/json.cpp"}),
     (re.compile(r"^xxh"), {"src/files/", "src/base/"}),
     (re.compile(r"^CLI/"), {"src/cli/"}),
+    (
+        re.compile(r"^boost/"),
+        {"src/server/http_parser.cpp", "src/server/http_server.cpp", "src/server/asio_stream.h", "src/server/tcp_stream.cpp", "src/server/tls_stream.cpp"},
+    ),
+    (re.compile(r"^openssl/"), {"src/server/access.cpp"}),
     (re.compile(r"^(cuda|cublas|cudnn|curand|nvtx|nvml|nccl|cub/|thrust/|cooperative_groups|mma\.h|driver_types)"), {"src/backend/cuda/"}),
 ]
 

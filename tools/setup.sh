@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
   g++ cmake make pkg-config                        # the build
   nlohmann-json3-dev libcli11-dev libfmt-dev libspdlog-dev libxxhash-dev  # libraries: docs/libraries.md
+  libboost-dev libssl-dev                          # the server: Asio and Beast (headers), TLS
   libgtest-dev libbenchmark-dev                    # tests and benchmarks
   python3 python3-pip                              # tests; fetching a model from PyPI
   ca-certificates curl                             # fetching a model from the hub

@@ -1,10 +1,12 @@
 #include "cli/command_line.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "cli/settings.h"
 
 namespace quern {
 namespace {
@@ -101,6 +103,17 @@ void accept_underscores(const CLI::App& app, std::vector<std::string>& arguments
   }
 }
 
+// Verbs that can read a configuration file take options from it and from the environment.
+void add_settings(const CLI::App& app, std::vector<std::string>& arguments) {
+  if (arguments.empty()) return;
+  for (const CLI::App* verb : all_verbs(app)) {
+    if (verb->get_name() != arguments[0] || verb->get_option_no_throw("--config") == nullptr) continue;
+    if (std::ranges::any_of(arguments, [](const std::string& each) { return each == "--help" || each == "-h"; })) return;
+    arguments = with_settings(*verb, std::move(arguments), [](const char* name) { return std::getenv(name); });
+    return;
+  }
+}
+
 [[noreturn]] void refuse_extra(const CLI::App& app, const std::string& verb, const std::string& word) {
   const std::string prefix = verb.empty() ? "" : verb + ": ";
   const std::string hint = verb.empty() ? "quern --help" : "quern " + verb + " --help";
@@ -142,6 +155,7 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
 std::string parse_command_line(CLI::App& app, std::vector<std::string> arguments) {
   check_arguments(arguments);
   accept_underscores(app, arguments);
+  add_settings(app, arguments);
   std::ranges::reverse(arguments);  // CLI11 takes them from the back
   try {
     app.parse(arguments);

@@ -10,6 +10,7 @@ extern const Verb kVerifyVerb;
 extern const Verb kPlanVerb;
 extern const Verb kRunVerb;
 extern const Verb kChatVerb;
+extern const Verb kServeVerb;
 extern const Verb kTokenizeVerb;
 extern const Verb kBenchVerb;
 extern const Verb kEvalVerb;
@@ -19,7 +20,8 @@ namespace {
 
 // In the order of `quern --help`.
 constexpr const Verb* kVerbs[] = {
-    &kBuildVerb, &kInfoVerb, &kVerifyVerb, &kPlanVerb, &kRunVerb, &kChatVerb, &kTokenizeVerb, &kBenchVerb, &kEvalVerb, &kDocsVerb,
+    &kBuildVerb, &kInfoVerb,     &kVerifyVerb, &kPlanVerb, &kRunVerb,  &kChatVerb,
+    &kServeVerb, &kTokenizeVerb, &kBenchVerb,  &kEvalVerb, &kDocsVerb,
 };
 
 }  // namespace

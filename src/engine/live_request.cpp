@@ -24,7 +24,9 @@ LiveRequest::LiveRequest(std::unique_ptr<Sequence> sequence, std::vector<TokenId
 }
 
 void LiveRequest::mark_scheduled(double time) {
-  if (finish_.timing.scheduled == 0) finish_.timing.scheduled = time;
+  if (finish_.timing.scheduled != 0) return;
+  finish_.timing.scheduled = time;
+  channel_->mark_scheduled();
 }
 
 // The text that `token` makes certain. An end token leaves none, unless the caller wants to see what ended the answer.

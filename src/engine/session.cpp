@@ -86,6 +86,7 @@ Session& Session::operator=(Session&& other) noexcept {
 }
 
 uint64_t Session::id() const { return channel_->id(); }
+bool Session::is_scheduled() const { return channel_->is_scheduled(); }
 SessionOutput Session::read() { return *channel_->take(std::nullopt); }
 std::optional<SessionOutput> Session::read_for(std::chrono::milliseconds timeout) {
   return channel_->take(std::chrono::steady_clock::now() + timeout);

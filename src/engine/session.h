@@ -64,6 +64,8 @@ class Session {
   Session& operator=(Session&& other) noexcept;
 
   uint64_t id() const;
+  // A step has worked on it: it waits in the queue no more.
+  bool is_scheduled() const;
   // Waits for something new and takes it. After the end: an empty output with `finish` set, at once.
   SessionOutput read();
   // The same within `timeout`; nothing when nothing came.

@@ -31,10 +31,12 @@ class SessionChannel {
   void deliver(OutputToken token, std::string text);
   void end(std::string text, Finish finish);
   bool is_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+  void mark_scheduled() { scheduled_.store(true, std::memory_order_relaxed); }
 
   // Session's side.
   std::optional<SessionOutput> take(std::optional<std::chrono::steady_clock::time_point> deadline);
   void cancel();
+  bool is_scheduled() const { return scheduled_.load(std::memory_order_relaxed); }
   void set_listener(std::function<void()> listener);
 
  private:
@@ -43,7 +45,7 @@ class SessionChannel {
 
   const uint64_t id_;
   const std::shared_ptr<EngineSignal> engine_;
-  std::atomic<bool> cancelled_ = false;
+  std::atomic<bool> cancelled_ = false, scheduled_ = false;
   std::mutex mutex_;
   std::condition_variable arrived_;
   SessionOutput pending_;  // finish stays once it is set

@@ -1,0 +1,116 @@
+// For tests: a model that answers a chat with the user's last words, byte by byte, and goes on a plain text with the alphabet. It reads
+// what was said through the KV blocks, so that lost or mixed blocks end the step.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/model_runner.h"
+#include "text/chat_format.h"
+#include "text/tokenizer.h"
+
+namespace quern::testing {
+
+// The 256 bytes, then the special tokens of Qwen3.
+inline std::shared_ptr<const Tokenizer> echo_tokenizer() {
+  TokenizerData data;
+  data.splitter = TokenizerData::Splitter::none;
+  for (int byte = 0; byte < 256; ++byte) {
+    data.tokens.push_back(std::string(1, static_cast<char>(byte)));
+    data.byte_tokens[static_cast<size_t>(byte)] = byte;
+  }
+  const auto add = [&](const char* text, bool control) {
+    data.specials.push_back({static_cast<TokenId>(data.tokens.size()), text, control});
+    data.tokens.push_back("");
+  };
+  for (const char* text : {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"})
+    add(text, true);
+  for (const char* text : {"<think>", "</think>", "<tool_call>", "</tool_call>"}) add(text, false);
+  return std::make_shared<Tokenizer>(std::move(data));
+}
+
+struct EchoOptions {
+  size_t num_blocks = 256, block_tokens = 16;
+  double step_seconds = 0;  // how long a step takes
+};
+
+class EchoRunner : public ModelRunner {
+ public:
+  EchoRunner(const EchoOptions& options, std::shared_ptr<const Tokenizer> tokenizer)
+      : options_(options), tokenizer_(std::move(tokenizer)), slots_(options.num_blocks * options.block_tokens) {}
+
+  size_t num_blocks() const override { return options_.num_blocks; }
+  size_t block_tokens() const override { return options_.block_tokens; }
+  int32_t rope_variant(size_t) const override { return 0; }
+  void clear_block(size_t) override {}
+
+  std::vector<SampledRow> forward(const ForwardBatch& batch) override {
+    if (options_.step_seconds > 0) std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_seconds));
+    std::vector<SampledRow> rows;
+    for (const ForwardBatch::Sequence& sequence : batch.sequences) {
+      const auto first = static_cast<size_t>(sequence.first_position);
+      for (size_t i = 0; i < sequence.token_ids.size(); ++i) slot(sequence, first + i) = {first + i, sequence.token_ids[i]};
+      computed_tokens += sequence.token_ids.size();
+      if (!sequence.wants_logits) continue;
+      const SampleRow& wanted = batch.sample_rows.at(rows.size());
+      const TokenId next = next_token(sequence, first + sequence.token_ids.size());
+      SampledRow row{next, -0.5F, {}};
+      for (int32_t i = 0; i < wanted.num_logprobs; ++i) row.top.emplace_back((next + i) % 256, -0.5F - static_cast<float>(i));
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
+  std::atomic<size_t> computed_tokens = 0;
+
+ private:
+  struct Slot {
+    size_t position = static_cast<size_t>(-1);
+    TokenId token = -1;
+  };
+  Slot& slot(const ForwardBatch::Sequence& sequence, size_t position) {
+    return slots_[sequence.blocks[position / options_.block_tokens] * options_.block_tokens + position % options_.block_tokens];
+  }
+
+  TokenId next_token(const ForwardBatch::Sequence& sequence, size_t length) {
+    std::vector<TokenId> ids;
+    for (size_t position = 0; position < length; ++position) {
+      const Slot& found = slot(sequence, position);
+      CHECK(found.position == position, "position {} holds position {}", position, found.position);
+      ids.push_back(found.token);
+    }
+    const std::string text = tokenizer_->decode(ids, false);
+    const std::string user = "<|im_start|>user\n", end = "<|im_end|>", assistant = "<|im_start|>assistant\n",
+                      quiet = "<think>\n\n</think>\n\n";
+    const size_t turn = text.rfind(user), answer = text.rfind(assistant);
+    if (turn == text.npos || answer == text.npos) {
+      const char last = text.empty() ? ' ' : text.back();
+      return last >= 'a' && last < 'z' ? last + 1 : 'a';
+    }
+    const std::string words = text.substr(turn + user.size(), text.find(end, turn) - turn - user.size());
+    std::string said = text.substr(answer + assistant.size());
+    if (said.starts_with(quiet)) said.erase(0, quiet.size());
+    if (said.size() < words.size()) return static_cast<unsigned char>(words[said.size()]);
+    return *tokenizer_->find_special(end);
+  }
+
+  EchoOptions options_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<Slot> slots_;
+};
+
+// An engine around it, in Qwen3's chat format.
+inline std::unique_ptr<Engine> echo_engine(const EchoOptions& echo = {}, EngineOptions options = {}) {
+  const std::shared_ptr<const Tokenizer> tokenizer = echo_tokenizer();
+  if (options.max_model_len == 0) options.max_model_len = 1024;
+  GenerationDefaults defaults;
+  defaults.chat = &chat_format("chatml-qwen3");
+  for (const char* end : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}) defaults.end_ids.push_back(*tokenizer->find_special(end));
+  return std::make_unique<Engine>(std::make_unique<EchoRunner>(echo, tokenizer), tokenizer, tokenizer->num_tokens(), defaults, options);
+}
+
+}  // namespace quern::testing

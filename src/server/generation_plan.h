@@ -1,0 +1,30 @@
+// A request that was read and found sound: prompts as token ids, how they are sampled, and what becomes of the results. Made on a worker.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/sampling_params.h"
+#include "server/answer.h"
+
+namespace quern {
+
+struct GenerationPlan {
+  std::vector<std::vector<TokenId>> prompts;
+  size_t runs_per_prompt = 1;  // run j of a prompt draws with seed + j
+  SamplingParams params;       // max_tokens 0: nothing is generated
+  int64_t priority = 0;
+  std::string cache_salt;
+  bool is_stream = false;
+  std::string ignored_fields;  // for the header x-quern-ignored
+  std::unique_ptr<Answer> answer;
+
+  size_t num_runs() const { return prompts.size() * runs_per_prompt; }
+  size_t prompt_tokens() const {
+    size_t sum = 0;
+    for (const auto& prompt : prompts) sum += prompt.size();
+    return sum;
+  }
+};
+
+}  // namespace quern

@@ -1,0 +1,34 @@
+// The sampling fields that all routes share, as vLLM, OpenAI and llama-server name them. Stateless.
+#pragma once
+#include "engine/sampling_params.h"
+#include "server/request_fields.h"
+#include "server/served_model.h"
+
+namespace quern {
+
+inline constexpr int64_t kMaxChoices = 16;
+
+// The model's own defaults with what `fields` say. Throws ApiError naming the field.
+SamplingParams read_sampling(const RequestFields& fields, const ServedModel& model);
+// Throws ApiError for the first value out of its range.
+void check_sampling(const SamplingParams& params, const ServedModel& model);
+
+// Everything around sampling that the routes share.
+struct CommonFields {
+  size_t n = 1;
+  bool is_stream = false, include_usage = false, continuous_usage = false;
+  int64_t priority = 0;
+  std::string cache_salt;
+  std::optional<int64_t> truncate_prompt_tokens;  // -1: to what fits
+};
+CommonFields read_common(const RequestFields& fields);
+
+// Throws 404 model_not_found for a name that is not served.
+void check_model_name(const RequestFields& fields, const ServedModel& model);
+
+// Throws 400 context_length_exceeded, with both numbers, for a prompt that leaves no room for what was asked for. Cuts the prompt when
+// the request allows it. `field` names the prompt.
+void fit_prompt(std::vector<TokenId>& prompt, const SamplingParams& params, const CommonFields& common, const ServedModel& model,
+                const char* field);
+
+}  // namespace quern

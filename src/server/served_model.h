@@ -1,0 +1,23 @@
+// The one model of a server and its names. Made when the model is loaded; constant from then on, any thread.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace quern {
+
+struct ServedModel {
+  Engine* engine;
+  std::vector<std::string> names;  // at least one; the first is the one that replies bear
+  std::string fingerprint;         // "quern-<version>-<hash of the engine file's description>"
+  int64_t created = 0;             // unix time of the start
+
+  const std::string& name() const { return names.front(); }
+  const Tokenizer& tokenizer() const { return engine->tokenizer(); }
+  const ChatFormat* chat() const { return engine->defaults().chat; }
+  size_t context() const { return engine->options().max_model_len; }
+};
+
+}  // namespace quern

@@ -1,0 +1,25 @@
+// A server around the echo model, for the tests of this folder: prints its port and serves until standard input ends.
+// Usage: quern_stub_server [STEP_SECONDS [MAX_NUM_SEQS [NUM_BLOCKS [CONTEXT]]]]
+#include <cstdio>
+#include <iostream>
+
+#include "base/parse.h"
+#include "server/test_client.h"
+
+int main(int argc, char** argv) {
+  using namespace quern;
+  const auto number = [&](int index, double otherwise) {
+    return argc > index ? parse_number<double>(argv[index]).value_or(otherwise) : otherwise;
+  };
+  testing::EchoOptions echo;
+  echo.step_seconds = number(1, 0);
+  echo.num_blocks = static_cast<size_t>(number(3, 1024));
+  EngineOptions options;
+  options.max_num_seqs = static_cast<size_t>(number(2, 32));
+  options.max_model_len = static_cast<size_t>(number(4, 4096));
+  testing::TestServer server({}, echo, options);
+  std::printf("%d\n", server.server.port());
+  std::fflush(stdout);
+  for (std::string line; std::getline(std::cin, line);) {
+  }
+}
