@@ -586,6 +586,7 @@ TEST(Server, ManyIdleConnectionsLeaveRoom) {
 TEST(Server, CountsBalance) {
   TestServer server({}, {.step_seconds = 0.002});
   for (int i = 0; i < 5; ++i) server.post("/v1/completions", R"({"prompt":"abc","max_tokens":4})");
+  ASSERT_TRUE(server.becomes_idle(2));
   {
     TestClient leaves(server.server.port());
     leaves.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":900,"stream":true})");
