@@ -93,6 +93,7 @@ struct Engine::State {
     }
     auto channel = std::make_shared<SessionChannel>(sequence->id, signal);
     auto live_request = std::make_unique<LiveRequest>(std::move(sequence), std::move(end_ids), model.tokenizer.get(), channel);
+    if (request.masks) live_request->constrain(std::move(request.masks));
     {
       const std::lock_guard lock(mutex);
       if (!broken.empty()) raise(internal, "the engine has stopped: {}", broken);
@@ -151,6 +152,12 @@ struct Engine::State {
     live.erase(request.sequence().id);
   }
 
+  // Of one row of ForwardBatch::allowed.
+  size_t mask_words() const {
+    const size_t tokens = model.transformer == nullptr ? model.num_tokens : model.transformer->config().vocab_size;
+    return (tokens + 31) / 32;
+  }
+
   void fill_batch(const StepPlan& plan, double time) {
     batch.sequences.clear(), batch.sample_rows.clear(), batch.counts.clear(), batch.biases.clear(), batch.allowed.clear();
     for (const ScheduledChunk& chunk : plan.chunks) {
@@ -161,7 +168,9 @@ struct Engine::State {
                                  .blocks = sequence.blocks,
                                  .rope_variant = sequence.scope.rope_variant,
                                  .wants_logits = chunk.samples});
-      if (chunk.samples) sequence.sampler.append_row(batch, sequence.tokens.size(), sequence.output_tokens());
+      if (!chunk.samples) continue;
+      sequence.sampler.append_row(batch, sequence.tokens.size(), sequence.output_tokens());
+      live.at(sequence.id)->append_mask(batch, mask_words());
     }
   }
 

@@ -13,6 +13,7 @@
 #include "engine/session.h"
 #include "files/engine_file.h"
 #include "models/model_config.h"
+#include "text/token_masks.h"
 #include "text/tokenizer.h"
 
 namespace quern {
@@ -33,8 +34,9 @@ struct EngineOptions {
 struct Request {
   std::vector<TokenId> prompt;
   SamplingParams params = {};
-  int64_t priority = 0;         // lower goes first
-  std::string cache_salt = {};  // requests with different salts share no cached prefix
+  int64_t priority = 0;                    // lower goes first
+  std::string cache_salt = {};             // requests with different salts share no cached prefix
+  std::shared_ptr<TokenMasks> masks = {};  // what the answer may be; from submit() on used on the engine's thread alone
 };
 
 struct EngineStats {

@@ -135,6 +135,28 @@ TEST(Engine, StopStringsEndTheTextWhereverTokensSplitThem) {
   EXPECT_EQ(b.text, a.text + stop);
 }
 
+// What closes the reasoning is put in once, where the budget ends; the model goes on behind it as if it had said so.
+TEST(Engine, ReasoningEndsWithItsBudget) {
+  for (const bool is_open : {true, false}) {
+    for (const size_t budget : {size_t{0}, size_t{5}}) {
+      Rig rig;
+      const std::vector<TokenId> prompt = {1, 2, 3}, closing = {249, 250, 248};
+      std::vector<TokenId> expected = rig.runner->expected(prompt, 7, budget + 1);
+      const Reasoning reasoning{.open = expected[0], .close = 250, .is_open = is_open, .budget = budget, .closing = closing};
+      expected.resize(is_open ? budget : budget + 1);
+      expected.insert(expected.end(), closing.begin(), closing.end());
+      std::vector<TokenId> history = prompt;
+      history.insert(history.end(), expected.begin(), expected.end());
+      const std::vector<TokenId> rest = rig.runner->expected(history, 7, 4);
+      expected.insert(expected.end(), rest.begin(), rest.end());
+      Session session =
+          rig.engine->submit(prompt, {.seed = 7, .max_tokens = static_cast<int64_t>(expected.size()), .reasoning = reasoning});
+      rig.run();
+      EXPECT_EQ(ids(session.read_all()), expected) << is_open << ' ' << budget;
+    }
+  }
+}
+
 TEST(Engine, TextIsWholeCharactersAndIncompleteOnesComeAtTheEnd) {
   RigOptions setup{.stub = {.num_tokens = 257}, .tokenizer = std::make_shared<Tokenizer>(testing::byte_tokenizer())};
   Rig rig(setup);

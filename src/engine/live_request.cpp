@@ -15,11 +15,9 @@ bool only_control_tokens(const Tokenizer& tokenizer, const std::vector<TokenId>&
 
 LiveRequest::LiveRequest(std::unique_ptr<Sequence> sequence, std::vector<TokenId> end_ids, const Tokenizer* tokenizer,
                          std::shared_ptr<SessionChannel> channel)
-    : sequence_(std::move(sequence)), end_ids_(std::move(end_ids)), channel_(std::move(channel)) {
-  const SamplingParams& params = sequence_->params;
-  if (tokenizer != nullptr) {
-    text_.emplace(*tokenizer, params.stop, params.skip_special_tokens, only_control_tokens(*tokenizer, sequence_->tokens));
-  }
+    : sequence_(std::move(sequence)), end_ids_(std::move(end_ids)), tokenizer_(tokenizer), channel_(std::move(channel)) {
+  if (const auto& reasoning = sequence_->params.reasoning) phase_ = reasoning->is_open ? Phase::reasoning : Phase::start;
+  if (tokenizer != nullptr) start_text(phase_ != Phase::reasoning, only_control_tokens(*tokenizer, sequence_->tokens));
   finish_.timing.submitted = monotonic_seconds();
 }
 
@@ -29,10 +27,79 @@ void LiveRequest::mark_scheduled(double time) {
   channel_->mark_scheduled();
 }
 
+void LiveRequest::start_text(bool with_stops, bool starts_text) {
+  const SamplingParams& params = sequence_->params;
+  text_.emplace(*tokenizer_, with_stops ? params.stop : std::vector<std::string>(), params.skip_special_tokens, starts_text);
+}
+
+void LiveRequest::constrain(std::shared_ptr<TokenMasks> masks) {
+  CHECK(tokenizer_ != nullptr, "masks without a tokenizer");
+  masks_ = std::move(masks);
+  mask_state_ = masks_->start();
+}
+
+void LiveRequest::append_mask(ForwardBatch& batch, size_t words) {
+  if (!masks_ || phase_ == Phase::reasoning || is_forcing()) return;
+  const std::span<const uint32_t> mask = masks_->mask(mask_state_);
+  CHECK(mask.size() <= words, "{} words of a mask, a row has {}", mask.size(), words);
+  const size_t begin = batch.allowed.size();
+  batch.sample_rows.back().allowed_row = static_cast<int32_t>(begin / words);
+  batch.allowed.resize(begin + words);
+  std::ranges::copy(mask, batch.allowed.begin() + static_cast<std::ptrdiff_t>(begin));
+  const auto allow = [&](TokenId id) { batch.allowed[begin + static_cast<size_t>(id) / 32] |= 1U << (id % 32); };
+  if (masks_->may_end(mask_state_)) std::ranges::for_each(end_ids_, allow);
+  if (phase_ == Phase::start) allow(sequence_->params.reasoning->open);
+}
+
+// Ends the answer where nothing can follow.
+std::optional<FinishReason> LiveRequest::follow_masks(TokenId token, bool is_end) {
+  if (!masks_ || is_end) return std::nullopt;
+  mask_state_ = masks_->after(mask_state_, tokenizer_->bytes(token));
+  CHECK(mask_state_ != TokenMasks::kDead, "token {} does not fit its mask", token);
+  if (!masks_->may_end(mask_state_)) return std::nullopt;
+  const bool may_go_on = std::ranges::any_of(masks_->mask(mask_state_), [](uint32_t word) { return word != 0; });
+  return may_go_on ? std::nullopt : std::optional(FinishReason::stop);
+}
+
+// What closes the reasoning is being put in.
+bool LiveRequest::is_forcing() const {
+  const auto& reasoning = sequence_->params.reasoning;
+  if (!reasoning) return false;
+  if (next_closing_) return *next_closing_ < reasoning->closing.size();
+  return phase_ == Phase::reasoning && reasoning->budget && reasoning_tokens_ >= *reasoning->budget && !reasoning->closing.empty();
+}
+
+// Once the budget of the reasoning is spent, what closes it goes before what was drawn.
+TokenId LiveRequest::forced_or(TokenId drawn) {
+  if (!is_forcing()) return drawn;
+  if (!next_closing_) next_closing_ = 0;
+  return sequence_->params.reasoning->closing[(*next_closing_)++];
+}
+
+void LiveRequest::follow_reasoning(TokenId token) {
+  const auto& reasoning = sequence_->params.reasoning;
+  if (!reasoning || phase_ == Phase::content) return;
+  if (phase_ == Phase::start) {
+    phase_ = token == reasoning->open ? Phase::reasoning : Phase::content;
+    if (phase_ == Phase::reasoning && text_) start_text(false, false);
+  } else if (token == reasoning->close) {
+    phase_ = Phase::content;
+  } else {
+    ++reasoning_tokens_;
+  }
+}
+
 // The text that `token` makes certain. An end token leaves none, unless the caller wants to see what ended the answer.
 std::string LiveRequest::text_of(TokenId token, bool is_end) {
+  const bool was_reasoning = phase_ == Phase::reasoning;
+  follow_reasoning(token);
   if (!text_ || (is_end && !sequence_->params.include_stop_str_in_output)) return {};
-  return text_->push(token);
+  std::string text = text_->push(token);
+  if (was_reasoning && phase_ == Phase::content) {  // from here on stop strings act
+    text += text_->finish();
+    start_text(true, false);
+  }
+  return text;
 }
 
 std::optional<FinishReason> LiveRequest::reason_after(TokenId token) {
@@ -54,12 +121,20 @@ std::optional<FinishReason> LiveRequest::accept(const SampledRow& row, double ti
     return finish_.reason;
   }
   if (finish_.timing.first_token == 0) finish_.timing.first_token = time;
-  sequence_->tokens.push_back(row.token_id);
-  sequence_->sampler.push(row.token_id);
-  const bool is_end = std::ranges::binary_search(end_ids_, row.token_id);
-  std::string text = text_of(row.token_id, is_end);
-  const std::optional<FinishReason> reason = reason_after(row.token_id);
-  channel_->deliver({.id = row.token_id, .time = time, .logprob = row.logprob, .top = row.top}, std::move(text));
+  const bool is_forced = is_forcing();
+  const TokenId token = forced_or(row.token_id);
+  sequence_->tokens.push_back(token);
+  sequence_->sampler.push(token);
+  const bool is_end = std::ranges::binary_search(end_ids_, token);
+  const bool was_reasoning = phase_ == Phase::reasoning;
+  std::string text = text_of(token, is_end);
+  std::optional<FinishReason> reason = reason_after(token);
+  const bool is_content = !was_reasoning && phase_ == Phase::content && !is_forced;
+  if (const auto complete = is_content ? follow_masks(token, is_end) : std::nullopt; complete && reason != FinishReason::stop)
+    reason = complete;
+  // A token that was put in was not drawn: its logprob is 0.
+  const float logprob = token == row.token_id ? row.logprob : 0;
+  channel_->deliver({.id = token, .time = time, .logprob = logprob, .top = row.top}, std::move(text));
   if (!reason) return std::nullopt;
   finish_.reason = *reason;
   finish();

@@ -20,6 +20,14 @@ struct FieldProblem {
   std::string field, message;  // message: "want 0 to 2, found -1"
 };
 
+// The part of an answer that a model thinks in, between two special tokens: stop strings do not act there, and it may have a bound.
+struct Reasoning {
+  TokenId open = 0, close = 0;   // "<think>", "</think>"
+  bool is_open = false;          // the prompt ends inside; else an answer that begins with `open` reasons
+  std::optional<size_t> budget;  // tokens of it; then `closing` is put into the answer, once
+  std::vector<TokenId> closing;  // ends in `close`, or has it inside
+};
+
 struct SamplingParams {
   double temperature = 1;                              // 0 to 2; 0 is greedy
   double top_p = 1;                                    // (0, 1]: the smallest set of tokens with at least this mass
@@ -35,8 +43,9 @@ struct SamplingParams {
   std::vector<int64_t> stop_token_ids;                 // end the answer besides the model's own end tokens
   bool ignore_eos = false;                             // the model's own end tokens do not end it
   bool include_stop_str_in_output = false;
-  bool skip_special_tokens = true;  // control tokens leave no text
-  std::optional<int64_t> logprobs;  // 0 to 20 likeliest tokens beside the drawn one
+  bool skip_special_tokens = true;     // control tokens leave no text
+  std::optional<int64_t> logprobs;     // 0 to 20 likeliest tokens beside the drawn one
+  std::optional<Reasoning> reasoning;  // absent: the answer is one text
 
   // The first field out of its range, for a vocabulary of `num_tokens` ids; nothing when all are sound.
   std::optional<FieldProblem> problem(size_t num_tokens) const;

@@ -40,7 +40,6 @@ class ChatAnswer : public Answer {
     std::vector<ToolCallState> calls;
     std::vector<OutputToken> logprobs;
     std::optional<Finish> finish;
-    size_t output_tokens = 0;
     bool is_counting_reasoning = false;
   };
 

@@ -5,7 +5,6 @@
 
 #include "server/chat_answer.h"
 #include "server/random_id.h"
-#include "server/tools_request.h"
 
 namespace quern {
 namespace {
@@ -87,15 +86,13 @@ ApiError without_chat() {
   return error;
 }
 
-struct LogprobFields {
-  std::optional<size_t> top;
-};
-
-LogprobFields read_logprobs(const RequestFields& fields) {
+// How many likeliest tokens are told beside each; nothing without logprobs.
+std::optional<size_t> read_logprobs(const RequestFields& fields) {
   const bool wants = fields.flag("logprobs").value_or(false);
   const auto top = fields.integer("top_logprobs", 0, 20);
   if (top && *top > 0 && !wants) throw field_error("top_logprobs", "want it with logprobs true only");
-  return {wants ? std::optional(static_cast<size_t>(top.value_or(0))) : std::nullopt};
+  if (!wants) return std::nullopt;
+  return static_cast<size_t>(top.value_or(0));
 }
 
 void refuse_audio(const RequestFields& fields) {
@@ -143,11 +140,11 @@ ChatPrompt read_chat_prompt(const RequestFields& fields, std::string_view text, 
   }
   const std::vector<ChatMessage> read = read_chat_messages(*messages, "messages");
   if (model.chat() == nullptr) throw without_chat();
-  ToolsRequest tools = read_tools(fields, text);
-
+  ChatPrompt prompt;
+  prompt.tools = read_tools(fields, text);
   ChatOptions options;
   options.enable_thinking = read_thinking(fields);
-  options.tools = std::move(tools.tools);
+  options.tools = prompt.tools.tools;
   options.add_generation_prompt = fields.flag("add_generation_prompt").value_or(true);
   const bool continues = fields.flag("continue_final_message").value_or(false);
   if (continues && fields.flag("add_generation_prompt") == true) {
@@ -155,10 +152,8 @@ ChatPrompt read_chat_prompt(const RequestFields& fields, std::string_view text, 
   }
   if (continues) options.add_generation_prompt = false;
 
-  ChatPrompt prompt;
   prompt.pieces = model.chat()->render(read, options);
   if (continues) open_last_turn(prompt.pieces, read.back());
-  prompt.has_tools = tools.may_call;
   prompt.starts_in_reasoning = opens_thinking(prompt.pieces);
   return prompt;
 }
@@ -170,14 +165,16 @@ GenerationPlan read_chat_request(std::string_view body, const ServedModel& model
   const CommonFields common = read_common(fields);
   GenerationPlan plan;
   plan.params = read_sampling(fields, model);
-  const LogprobFields logprobs = read_logprobs(fields);
-  if (logprobs.top) plan.params.logprobs = static_cast<int64_t>(*logprobs.top);
+  const std::optional<size_t> logprobs = read_logprobs(fields);
+  if (logprobs) plan.params.logprobs = static_cast<int64_t>(*logprobs);
   check_sampling(plan.params, model);
   refuse_audio(fields);
-  refuse_unenforceable_format(fields);
+  refuse_unenforceable(fields);
 
   const ChatPrompt prompt = read_chat_prompt(fields, body, model);
   plan.prompts.push_back(encode_prompt(model.tokenizer(), prompt.pieces));
+  plan.masks = read_constraint(fields, body, prompt.tools, *model.constraints);
+  set_reasoning(plan.params, model, prompt.starts_in_reasoning, read_thinking_budget(fields));
   fit_prompt(plan.prompts[0], plan.params, common, model, "messages");
   plan.runs_per_prompt = common.n;
   plan.priority = common.priority;
@@ -188,16 +185,16 @@ GenerationPlan read_chat_request(std::string_view body, const ServedModel& model
   ChatAnswerOptions options;
   options.head = {"chatcmpl-" + random_id(), "chat.completion", "chat.completion.chunk", model.name(),
                   model.fingerprint,         std::time(nullptr)};
-  options.parser = {.starts_in_reasoning = prompt.starts_in_reasoning,
+  options.parser = {.starts_in_reasoning = prompt.starts_in_reasoning && shows_reasoning,
                     .parses_reasoning = model.chat()->thinks && shows_reasoning,
-                    .parses_tools = prompt.has_tools,
-                    .one_call_at_most = !fields.flag("parallel_tool_calls").value_or(true)};
+                    .parses_tools = prompt.tools.may_call,
+                    .one_call_at_most = prompt.tools.one_call_at_most};
   options.num_choices = common.n;
   options.prompt_tokens = plan.prompts[0].size();
   options.is_stream = common.is_stream;
   options.include_usage = common.include_usage;
   options.continuous_usage = common.continuous_usage;
-  options.top_logprobs = logprobs.top;
+  options.top_logprobs = logprobs;
   options.stop_token_ids = plan.params.stop_token_ids;
   options.shows_end_token = plan.params.include_stop_str_in_output;
   plan.answer = std::make_unique<ChatAnswer>(model, std::move(options));

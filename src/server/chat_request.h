@@ -8,6 +8,7 @@
 #include "server/request_fields.h"
 #include "server/sampling_request.h"
 #include "server/served_model.h"
+#include "server/tools_request.h"
 
 namespace quern {
 
@@ -16,7 +17,7 @@ inline constexpr size_t kMaxChatMessages = 4096, kMaxTools = 128;
 // A conversation as the chat format takes it.
 struct ChatPrompt {
   std::vector<PromptPiece> pieces;
-  bool has_tools = false;  // the answer may call tools
+  ToolsRequest tools;
   bool starts_in_reasoning = false;
 };
 

@@ -144,7 +144,8 @@ GenerationPlan read_completion_request(std::string_view body, const ServedModel&
   SamplingParams checked = plan.params;
   if (checked.max_tokens == 0) checked.max_tokens.reset();
   check_sampling(checked, model);
-  refuse_unenforceable_format(fields);
+  refuse_unenforceable(fields);
+  plan.masks = read_constraint(fields, body, {}, *model.constraints);
 
   Prompts prompts = PromptReader(fields, model).read(fields);
   if (prompts.ids.size() * best_of > kMaxPrompts) {

@@ -1,5 +1,5 @@
-// For tests: a model that answers a chat with the user's last words, byte by byte, and goes on a plain text with the alphabet. It reads
-// what was said through the KV blocks, so that lost or mixed blocks end the step.
+// For tests: a model that answers a chat with the user's last words, byte by byte and with the tokens of its tags, and goes on a plain text
+// with the alphabet. It reads what was said through the KV blocks, so that lost or mixed blocks end the step.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -57,7 +57,8 @@ class EchoRunner : public ModelRunner {
       computed_tokens += sequence.token_ids.size();
       if (!sequence.wants_logits) continue;
       const SampleRow& wanted = batch.sample_rows.at(rows.size());
-      const TokenId next = next_token(sequence, first + sequence.token_ids.size());
+      TokenId next = next_token(sequence, first + sequence.token_ids.size());
+      if (wanted.allowed_row >= 0) next = allowed_or_first(batch, wanted, next);
       SampledRow row{next, -0.5F, {}};
       for (int32_t i = 0; i < wanted.num_logprobs; ++i) row.top.emplace_back((next + i) % 256, -0.5F - static_cast<float>(i));
       rows.push_back(std::move(row));
@@ -74,6 +75,18 @@ class EchoRunner : public ModelRunner {
   };
   Slot& slot(const ForwardBatch::Sequence& sequence, size_t position) {
     return slots_[sequence.blocks[position / options_.block_tokens] * options_.block_tokens + position % options_.block_tokens];
+  }
+
+  // What the model would say when its mask lets it, else the first token that the mask has.
+  TokenId allowed_or_first(const ForwardBatch& batch, const SampleRow& row, TokenId wanted) const {
+    const size_t words = (tokenizer_->num_tokens() + 31) / 32;
+    const uint32_t* mask = batch.allowed.data() + static_cast<size_t>(row.allowed_row) * words;
+    const auto is_allowed = [&](size_t id) { return (mask[id / 32] >> (id % 32) & 1) != 0; };
+    if (is_allowed(static_cast<size_t>(wanted))) return wanted;
+    for (size_t id = 0; id < tokenizer_->num_tokens(); ++id) {
+      if (is_allowed(id)) return static_cast<TokenId>(id);
+    }
+    return -1;
   }
 
   TokenId next_token(const ForwardBatch::Sequence& sequence, size_t length) {
@@ -94,7 +107,12 @@ class EchoRunner : public ModelRunner {
     const std::string words = text.substr(turn + user.size(), text.find(end, turn) - turn - user.size());
     std::string said = text.substr(answer + assistant.size());
     if (said.starts_with(quiet)) said.erase(0, quiet.size());
-    if (said.size() < words.size()) return static_cast<unsigned char>(words[said.size()]);
+    if (said.size() < words.size()) {
+      for (const char* tag : {"<think>", "</think>", "<tool_call>", "</tool_call>"}) {
+        if (words.compare(said.size(), std::string_view(tag).size(), tag) == 0) return *tokenizer_->find_special(tag);
+      }
+      return static_cast<unsigned char>(words[said.size()]);
+    }
     return *tokenizer_->find_special(end);
   }
 

@@ -44,7 +44,8 @@ void Generation::submit(size_t index) {
   Request request{.prompt = plan_.prompts[index / plan_.runs_per_prompt],
                   .params = plan_.params,
                   .priority = plan_.priority,
-                  .cache_salt = plan_.cache_salt};
+                  .cache_salt = plan_.cache_salt,
+                  .masks = plan_.masks};
   if (request.params.seed) {
     const auto seed = static_cast<uint64_t>(*request.params.seed) + index % plan_.runs_per_prompt;
     request.params.seed = static_cast<int64_t>(seed == std::numeric_limits<uint64_t>::max() ? 0 : seed);

@@ -6,13 +6,15 @@
 
 #include "engine/sampling_params.h"
 #include "server/answer.h"
+#include "text/token_masks.h"
 
 namespace quern {
 
 struct GenerationPlan {
   std::vector<std::vector<TokenId>> prompts;
-  size_t runs_per_prompt = 1;  // run j of a prompt draws with seed + j
-  SamplingParams params;       // max_tokens 0: nothing is generated
+  size_t runs_per_prompt = 1;         // run j of a prompt draws with seed + j
+  SamplingParams params;              // max_tokens 0: nothing is generated
+  std::shared_ptr<TokenMasks> masks;  // what the answers are held to; null: nothing
   int64_t priority = 0;
   std::string cache_salt;
   bool is_stream = false;

@@ -2,6 +2,8 @@
 
 #include "server/chat_request.h"
 #include "server/completion_request.h"
+#include "server/messages_request.h"
+#include "server/responses_request.h"
 #include "server/text_routes.h"
 
 namespace quern {
@@ -27,6 +29,9 @@ constexpr Route kRoutes[] = {
     {"/v1/embeddings", "POST", Kind::answer, false, &answer_embeddings},
     {"/v1/chat/completions", "POST", Kind::generate, false, nullptr, &read_chat_request},
     {"/v1/completions", "POST", Kind::generate, false, nullptr, &read_completion_request},
+    {"/v1/responses", "POST", Kind::generate, false, nullptr, &read_responses_request},
+    {"/v1/messages", "POST", Kind::generate, false, nullptr, &read_messages_request},
+    {"/v1/messages/count_tokens", "POST", Kind::answer, false, &answer_count_tokens},
 };
 
 bool path_matches(std::string_view pattern, std::string_view path) {

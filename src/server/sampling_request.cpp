@@ -110,6 +110,28 @@ CommonFields read_common(const RequestFields& fields) {
   return common;
 }
 
+std::optional<size_t> read_thinking_budget(const RequestFields& fields) {
+  std::optional<size_t> budget;
+  for (const char* name : {"thinking_budget_tokens", "reasoning_budget_tokens", "thinking_token_budget"}) {
+    const auto given = fields.integer(name, -1, kMaxTokens);
+    if (given) budget = *given == -1 ? std::nullopt : std::optional(static_cast<size_t>(*given));
+  }
+  return budget;
+}
+
+void set_reasoning(SamplingParams& params, const ServedModel& model, bool starts_in_reasoning, std::optional<size_t> budget) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  const auto open = tokenizer.find_special("<think>"), close = tokenizer.find_special("</think>");
+  if (!model.chat()->thinks || !open || !close) {
+    if (budget && model.chat()->thinks) throw field_error("thinking_token_budget", "this model has no tokens around its reasoning");
+    return;
+  }
+  params.reasoning = Reasoning{.open = *open, .close = *close, .is_open = starts_in_reasoning, .budget = budget, .closing = {}};
+  if (!budget) return;
+  const char* closing = *budget == 0 ? "</think>\n\n" : "\n\nConsidering the limited time, I will answer now.\n</think>\n\n";
+  params.reasoning->closing = tokenizer.encode(closing, Tokenizer::Specials::all);
+}
+
 void check_model_name(const RequestFields& fields, const ServedModel& model) {
   const auto name = fields.text("model");
   if (!name || std::ranges::find(model.names, *name) != model.names.end()) return;

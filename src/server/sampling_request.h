@@ -23,6 +23,11 @@ struct CommonFields {
 };
 CommonFields read_common(const RequestFields& fields);
 
+// The bound on an answer's reasoning, -1 or absent for none, under the names of vLLM and llama-server.
+std::optional<size_t> read_thinking_budget(const RequestFields& fields);
+// What the engine needs to know of reasoning, for a chat format that thinks. Throws 400 for a budget that could not be kept.
+void set_reasoning(SamplingParams& params, const ServedModel& model, bool starts_in_reasoning, std::optional<size_t> budget);
+
 // Throws 404 model_not_found for a name that is not served.
 void check_model_name(const RequestFields& fields, const ServedModel& model);
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "server/generation.h"
 #include "server/json_writer.h"
+#include "server/messages_answer.h"
 #include "server/metrics.h"
 #include "server/routes.h"
 #include "server/worker_pool.h"
@@ -80,7 +81,8 @@ struct Server::State {
   void refuse(const std::shared_ptr<Exchange>& exchange, const ApiError& error) {
     ++metrics.refused;
     metrics.queue_full += error.status == 429 ? 1 : 0;
-    reply(exchange, error.reply());
+    const bool is_anthropic = exchange->request().path.starts_with("/v1/messages");
+    reply(exchange, is_anthropic ? messages_error_reply(error, exchange->id()) : error.reply());
   }
 
   void handle(const std::shared_ptr<Exchange>& exchange) {
@@ -282,6 +284,7 @@ void Server::start() {
 void Server::serve(ServedModel model) {
   state_->on_loop([&] {
     state_->host.engine = model.engine;
+    model.constraints = std::make_shared<ConstraintCache>(model.tokenizer());
     state_->model = std::make_shared<const ServedModel>(std::move(model));
   });
 }

@@ -115,7 +115,7 @@ TEST(Server, ReasoningIsApart) {
   EXPECT_EQ(json["choices"][0]["message"]["reasoning"], "Well.");
   EXPECT_EQ(json["choices"][0]["message"]["reasoning_content"], "Well.");
   // Cut inside the reasoning: all of it is reasoning.
-  const Json cut = server.post("/v1/chat/completions", chat_body(text, R"("max_tokens":12)")).json();
+  const Json cut = server.post("/v1/chat/completions", chat_body(text, R"("max_tokens":6)")).json();
   EXPECT_EQ(cut["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(cut["choices"][0]["message"]["content"], "");
   EXPECT_EQ(cut["choices"][0]["message"]["reasoning"], "Well");
@@ -123,6 +123,71 @@ TEST(Server, ReasoningIsApart) {
   const Json off = server.post("/v1/chat/completions", chat_body("Yes.", R"("chat_template_kwargs":{"enable_thinking":false})")).json();
   EXPECT_EQ(off["choices"][0]["message"]["content"], "Yes.");
   EXPECT_GT(off["usage"]["prompt_tokens"], json["usage"]["prompt_tokens"].get<int>() - 20);
+}
+
+TEST(Server, ThinkingBudgets) {
+  TestServer server;
+  const std::string closing = "\n\nConsidering the limited time, I will answer now.\n</think>\n\n";
+  const std::string text = "<think>\nabcdefgh" + std::string(60, 'x') + "and an answer.";
+  const auto message = [&](const char* more) {
+    return server.post("/v1/chat/completions", chat_body(text, more)).json()["choices"][0]["message"];
+  };
+  const Json some = message(R"("thinking_token_budget":4)");
+  EXPECT_EQ(some["reasoning"], "abc\n\nConsidering the limited time, I will answer now.");
+  EXPECT_EQ(some["content"], text.substr(std::string("<think>\nabc").size() + closing.size()));
+  const Json none = message(R"("reasoning_budget_tokens":0)");
+  EXPECT_FALSE(none.contains("reasoning"));
+  EXPECT_EQ(none["content"], text.substr(std::string("<think></think>\n\n").size()));
+  EXPECT_EQ(message(R"("thinking_budget_tokens":-1)")["content"], "");
+  // Stop strings act on the answer only.
+  const Json stopped = server.post("/v1/chat/completions", chat_body("<think>\na stop b</think>\n\nc stop d", R"("stop":"stop")")).json();
+  EXPECT_EQ(stopped["choices"][0]["message"]["reasoning"], "a stop b");
+  EXPECT_EQ(stopped["choices"][0]["message"]["content"], "c ");
+  EXPECT_EQ(stopped["usage"]["completion_tokens_details"]["reasoning_tokens"], 11);
+}
+
+TEST(Server, AnswersAreHeldToSchemas) {
+  TestServer server;
+  const std::string schema = R"("response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object","properties":)"
+                             R"({"b":{"type":"integer"},"a":{"type":"string","maxLength":3}},"required":["b","a"]}}})";
+  const auto choice = [&](const std::string& says, const std::string& more) {
+    return server.post("/v1/chat/completions", chat_body(says, more)).json()["choices"][0];
+  };
+  const Json obeys = choice(R"({"b": 12, "a": "é"})", schema);
+  EXPECT_EQ(obeys["message"]["content"], R"({"b": 12, "a": "é"})");
+  EXPECT_EQ(obeys["finish_reason"], "stop");
+  // A model that would say something else is held to it, behind its reasoning too.
+  for (const char* says : {"No.", "<think>\nHm.</think>\n\nNo."}) {
+    const Json held = choice(says, schema);
+    EXPECT_EQ(held["finish_reason"], "stop") << held;
+    const Json value = Json::parse(held["message"]["content"].get<std::string>());
+    EXPECT_TRUE(value["b"].is_number_integer() && value["a"].is_string() && value.size() == 2) << value;
+  }
+  EXPECT_TRUE(
+      Json::parse(choice("{}", R"("response_format":{"type":"json_object"})")["message"]["content"].get<std::string>()).is_object());
+  EXPECT_EQ(choice("maybe", R"("guided_choice":["yes","no"])")["message"]["content"], "no");
+  EXPECT_EQ(choice("yes", R"("structured_outputs":{"choice":["yes","no"]})")["message"]["content"], "yes");
+  EXPECT_EQ(server.post("/v1/completions", R"({"prompt":"x","guided_choice":["yes","no"]})").json()["choices"][0]["text"], "yes");
+}
+
+TEST(Server, ToolsThatMustBeCalled) {
+  TestServer server;
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"n":{"type":"integer"}},)"
+      R"("required":["n"]}}},{"type":"function","function":{"name":"g"}}],)";
+  for (const char* says : {"No.", "<think>Hm.</think>No."}) {
+    for (const bool is_named : {false, true}) {
+      const std::string how = is_named ? R"("tool_choice":{"type":"function","function":{"name":"g"}})" : R"("tool_choice":"required")";
+      const Json choice =
+          server.post("/v1/chat/completions", chat_body(says, tools + how + R"(,"parallel_tool_calls":false)")).json()["choices"][0];
+      ASSERT_EQ(choice["finish_reason"], "tool_calls") << choice;
+      ASSERT_EQ(choice["message"]["tool_calls"].size(), 1U);
+      const Json& function = choice["message"]["tool_calls"][0]["function"];
+      const Json arguments = Json::parse(function["arguments"].get<std::string>());
+      EXPECT_EQ(function["name"], is_named ? "g" : "f");
+      EXPECT_TRUE(is_named ? arguments.empty() : arguments["n"].is_number_integer()) << arguments;
+    }
+  }
 }
 
 TEST(Server, ToolCalls) {
@@ -264,7 +329,12 @@ TEST(Server, BadFieldsAreNamed) {
       {kChat, chat(R"("stream":"yes")"), "stream"},
       {kChat, chat(R"("stream_options":{})"), "stream_options"},
       {kChat, chat(R"("response_format":{"type":"yaml"})"), "response_format.type"},
-      {kChat, chat(R"("response_format":{"type":"json_object"})"), "response_format"},
+      {kChat, chat(R"("response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"string","pattern":"(a+)+$"}}})"),
+       "response_format.json_schema.schema"},
+      {kChat, chat(R"("response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"$ref":"http://x"}}})"),
+       "response_format.json_schema.schema"},
+      {kChat, chat(R"("response_format":{"type":"json_object"},"guided_json":{})"), "guided_json"},
+      {kChat, chat(R"("guided_choice":[])"), "guided_choice"},
       {kChat, chat(R"("guided_regex":"a")"), "guided_regex"},
       {kChat, chat(R"("tools":[{"type":"function","function":{"name":"a b"}}])"), "tools[0].function.name"},
       {kChat, chat(R"("tools":[{"type":"function","function":{"name":"f","parameters":3}}])"), "tools[0].function.parameters"},
@@ -374,212 +444,6 @@ TEST(Server, HostsAndOrigins) {
   options.access.allowed_origins = {"http://page.example"};
   TestServer open(options);
   EXPECT_EQ(open.get("/v1/models", "Origin: http://page.example\r\n").headers.at("access-control-allow-origin"), "http://page.example");
-}
-
-TEST(Server, LoadingAndDraining) {
-  set_log_level(LogLevel::off);
-  ServerOptions options;
-  options.http.port = 0;
-  Server server(options);
-  server.start();
-  TestClient client(server.port());
-  const TestReply loading = client.get("/health");
-  EXPECT_EQ(loading.status, 503);
-  EXPECT_EQ(loading.json()["error"]["message"], "Loading model");
-  EXPECT_TRUE(loading.headers.contains("retry-after"));
-  EXPECT_EQ(client.get("/livez").status, 200);
-  EXPECT_EQ(client.post("/v1/completions", R"({"prompt":"a"})").status, 503);
-  const std::unique_ptr<Engine> engine = echo_engine();
-  engine->start();
-  server.serve({.engine = engine.get(), .names = {"echo"}});
-  EXPECT_EQ(client.get("/health").status, 200);
-  server.drain();
-  TestClient late(server.port());
-  EXPECT_EQ(late.get("/health").status, 503);
-  server.stop();
-  engine->stop();
-}
-
-// Streams that are running end in full; what is left at the end gets a last event.
-TEST(Server, DrainsAndEndsWithAnError) {
-  TestServer server({}, {.step_seconds = 0.005});
-  TestClient quick(server.server.port()), slow(server.server.port());
-  quick.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":20,"stream":true})");
-  slow.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":900,"stream":true})");
-  ASSERT_TRUE(server.becomes_busy(2));
-  server.server.drain();
-  EXPECT_EQ(server.post("/v1/completions", R"({"prompt":"a"})").status, 503);
-  EXPECT_EQ(quick.read().events().back(), "[DONE]");
-  EXPECT_EQ(server.server.num_active(), 1U);
-  server.server.stop();
-  const std::vector<std::string> events = slow.read().events();
-  ASSERT_FALSE(events.empty());
-  EXPECT_EQ(Json::parse(events.back())["error"]["code"], "draining");
-  EXPECT_TRUE(server.becomes_idle(1));
-}
-
-TEST(Server, FullQueueIs429) {
-  ServerOptions options;
-  options.max_waiting = 4;
-  TestServer server(options, {.step_seconds = 0.02}, {.max_num_seqs = 1});
-  std::vector<std::unique_ptr<TestClient>> clients;
-  for (int i = 0; i < 12; ++i) {
-    clients.push_back(std::make_unique<TestClient>(server.server.port()));
-    clients.back()->request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":3})");
-  }
-  int answered = 0, refused = 0;
-  for (const auto& client : clients) {
-    const TestReply reply = client->read();
-    answered += reply.status == 200 ? 1 : 0;
-    if (reply.status != 429) continue;
-    ++refused;
-    EXPECT_TRUE(reply.headers.contains("retry-after") && reply.headers.contains("retry-after-ms"));
-    EXPECT_EQ(error_code(reply), "queue_full");
-  }
-  EXPECT_EQ(answered + refused, 12);
-  EXPECT_GE(answered, 4);
-  EXPECT_GE(refused, 6);
-}
-
-TEST(Server, TimeLimits) {
-  ServerOptions options;
-  options.queue_timeout = 0.3;
-  options.request_timeout = 1;
-  TestServer server(options, {.step_seconds = 0.01}, {.max_num_seqs = 1});
-  TestClient running(server.server.port()), queued(server.server.port());
-  running.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":900,"stream":true})");
-  ASSERT_TRUE(server.becomes_busy(1));
-  queued.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":5})");
-  const TestReply late = queued.read();
-  EXPECT_EQ(late.status, 503);
-  EXPECT_EQ(error_code(late), "queue_timeout");
-  const std::vector<std::string> events = running.read().events();
-  EXPECT_EQ(Json::parse(events.back())["error"]["code"], "timeout");
-  EXPECT_TRUE(server.becomes_idle(1));
-}
-
-// Streaming and not, running and in the queue: what the client leaves behind is gone within a step and 200 ms.
-TEST(Server, ClientsThatLeaveFreeTheirBlocks) {
-  for (const char* mode : {"true", "false"}) {
-    for (const bool is_queued : {false, true}) {
-      TestServer server({}, {.step_seconds = 0.01}, {.max_num_seqs = 1});
-      TestClient first(server.server.port());
-      first.request("POST", "/v1/completions", fmt::format(R"({{"prompt":"abc","max_tokens":900,"stream":{}}})", mode));
-      ASSERT_TRUE(server.becomes_busy(1));
-      TestClient second(server.server.port());
-      if (is_queued) {
-        second.request("POST", "/v1/completions", fmt::format(R"({{"prompt":"abc","max_tokens":900,"stream":{}}})", mode));
-        const double end = monotonic_seconds() + 5;
-        while (server.engine->stats().waiting == 0 && monotonic_seconds() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        ASSERT_EQ(server.engine->stats().waiting, 1U);
-        second.close();
-        const double start = monotonic_seconds();
-        while (server.engine->stats().waiting > 0 && monotonic_seconds() < start + 5)
-          std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        EXPECT_LT(monotonic_seconds() - start, 0.2);
-      }
-      const double start = monotonic_seconds();
-      first.close();
-      EXPECT_TRUE(server.becomes_idle(5)) << mode;
-      EXPECT_LT(monotonic_seconds() - start, 0.2);
-      const EngineStats stats = server.engine->stats();
-      EXPECT_EQ(stats.accepted, stats.cancelled);
-    }
-  }
-}
-
-TEST(Server, HalfClosedSockets) {
-  TestServer server({}, {.step_seconds = 0.01});
-  TestClient client(server.server.port());
-  client.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":900})");
-  ASSERT_TRUE(server.becomes_busy(1));
-  client.end_sending();
-  EXPECT_TRUE(server.becomes_idle(2)) << "a FIN counts as gone";
-  ServerOptions options;
-  options.http.limits.keeps_half_closed = true;
-  TestServer keeps(options);
-  TestClient patient(keeps.server.port());
-  patient.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":4})");
-  patient.end_sending();
-  EXPECT_EQ(patient.read().json()["choices"][0]["text"], "defg");
-}
-
-// The reader of one stream stops; the others go on, and after a while it is cut.
-TEST(Server, SlowReaders) {
-  ServerOptions options;
-  options.http.limits.stalled_seconds = 1;
-  TestServer server(options, {.num_blocks = 4096}, {.max_model_len = 32768});
-  TestClient stuck(server.server.port(), 4096);
-  stuck.request("POST", "/v1/completions", R"({"prompt":"abc","max_tokens":30000,"stream":true,"logprobs":20})");
-  ASSERT_TRUE(server.becomes_busy(1));
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(server.post("/v1/completions", R"({"prompt":"abc","max_tokens":4})").status, 200);
-  EXPECT_TRUE(server.becomes_idle(20));
-  EXPECT_TRUE(stuck.wait_for_close(10));
-}
-
-TEST(Server, PipelinedRequestsAreAnsweredInOrder) {
-  TestServer server;
-  TestClient client(server.server.port());
-  std::string bytes;
-  for (int i = 0; i < 100; ++i) {
-    const std::string body = fmt::format(R"({{"prompt":"x{}","max_tokens":1,"echo":true}})", i);
-    bytes += fmt::format("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}", body.size(), body);
-  }
-  client.send(bytes);
-  for (int i = 0; i < 100; ++i) {
-    const TestReply reply = client.read();
-    ASSERT_EQ(reply.status, 200) << i;
-    EXPECT_TRUE(reply.json()["choices"][0]["text"].get<std::string>().starts_with(fmt::format("x{}", i)));
-  }
-}
-
-TEST(Server, HttpDetails) {
-  TestServer server;
-  TestClient expects(server.server.port());
-  expects.send("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n");
-  EXPECT_EQ(expects.read().status, 100);
-  expects.send(R"({"prompt":"a"})");
-  EXPECT_EQ(expects.read().status, 200);
-  // HTTP/1.0: the stream ends with the connection.
-  TestClient old(server.server.port());
-  const std::string body = R"({"prompt":"a","max_tokens":3,"stream":true})";
-  old.send(fmt::format("POST /v1/completions HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
-  EXPECT_EQ(old.read().events().back(), "[DONE]");
-  // An upgrade is not taken.
-  EXPECT_EQ(server.get("/health", "Upgrade: websocket\r\nConnection: Upgrade\r\n").status, 200);
-  // A body that is too large is refused, and the client gets to read it.
-  ServerOptions options;
-  options.http.limits.http.body_bytes = 1000;
-  TestServer small(options);
-  EXPECT_EQ(small.post("/v1/completions", std::string(500'000, ' ')).status, 413);
-  TestClient garbage(server.server.port());
-  garbage.send("\x16\x03\x01\x02garbage\r\n\r\n");
-  EXPECT_EQ(garbage.read().status, 400);
-  EXPECT_TRUE(garbage.wait_for_close(5));
-}
-
-TEST(Server, SlowRequestsAreCut) {
-  ServerOptions options;
-  options.http.limits.header_seconds = 0.5;
-  options.http.limits.body_idle_seconds = 0.5;
-  TestServer server(options);
-  TestClient head(server.server.port()), body(server.server.port()), silent(server.server.port());
-  head.send("GET /health HTTP/1.1\r\nHost: ");
-  body.send("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
-  EXPECT_EQ(head.read(3).status, 408);
-  EXPECT_EQ(body.read(3).status, 408);
-  EXPECT_TRUE(silent.wait_for_close(3));
-  EXPECT_EQ(server.get("/health").status, 200);
-}
-
-TEST(Server, ManyIdleConnectionsLeaveRoom) {
-  ServerOptions options;
-  options.http.max_connections = 16;
-  TestServer server(options);
-  std::vector<std::unique_ptr<TestClient>> idle;
-  for (int i = 0; i < 100; ++i) idle.push_back(std::make_unique<TestClient>(server.server.port()));
-  EXPECT_EQ(server.get("/health").status, 200);
-  EXPECT_EQ(server.post("/v1/completions", R"({"prompt":"a"})").status, 200);
 }
 
 // Once everything has ended, what came in is what went out.

@@ -1,0 +1,196 @@
+// Answers that fit a schema pass, others do not, and masks say of every token what its bytes say.
+#include "text/json_schema.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "text/test_vocabulary.h"
+#include "text/token_masks.h"
+
+namespace quern {
+namespace {
+
+std::shared_ptr<const Tokenizer> vocabulary() {
+  return std::make_shared<Tokenizer>(
+      small_vocabulary({"  ", "\":", "{\"", "\"}", "\",", "tr", "true", "fa", "12", "name", "\xc3\xa9", ": ", "}}", "]}"}));
+}
+
+TokenMasks masks_of(Grammar grammar, const Tokenizer& tokenizer) {
+  return {std::make_shared<const Grammar>(std::move(grammar)), std::make_shared<const TokenTrie>(tokenizer)};
+}
+
+bool fits(TokenMasks& masks, std::string_view text) {
+  const TokenMasks::State state = masks.after(masks.start(), text);
+  return state != TokenMasks::kDead && masks.may_end(state);
+}
+
+struct Case {
+  const char* schema;
+  std::vector<std::string> fit, unfit;
+};
+
+const Case kCases[] = {
+    {R"({"type":"integer"})", {"0", "-5", "123", " 7"}, {"", "01", "1.5", "-", "1e5", "a", "123456789012345678901"}},
+    {R"({"type":"integer","minimum":1})", {"1", "10"}, {"0", "-1"}},
+    {R"({"type":"number"})", {"0", "-0.5", "1e10", "1.25E-3"}, {".5", "1.", "1e", "+1"}},
+    {R"({"type":"boolean"})", {"true", "false"}, {"True", "tru", "truefalse"}},
+    {R"({"type":"null"})", {"null"}, {"nul", "0"}},
+    {R"({"type":"string"})",
+     {R"("")", R"("a b")", "\"\xc3\xa9\xf0\x9f\x98\x80\"", R"("\n\"\\A\ud7ff")"},
+     {"a", R"("a)", "\"\n\"", R"("\x")", R"("\ud800")", "\"\xc3\"", "\"\xed\xa0\x80\""}},
+    {R"({"type":"string","minLength":2,"maxLength":3})", {R"("ab")", R"("a\n")", "\"\xc3\xa9\xc3\xa9\xc3\xa9\""}, {R"("a")", R"("abcd")"}},
+    {R"({"enum":["red","green",3,null]})", {R"("red")", "3", "null"}, {R"("blue")", "red", "33"}},
+    {R"({"const":{"a":[1,2]}})", {R"({"a":[1,2]})"}, {R"({"a":[1]})"}},
+    {R"({"type":["integer","null"]})", {"3", "null"}, {"true"}},
+    {R"({"anyOf":[{"type":"integer"},{"type":"string"}]})", {"3", R"("3")"}, {"null"}},
+    {R"({"type":"array","items":{"type":"integer"}})",
+     {"[]", "[1]", "[1, 2,3]", "[\n  1,\n  2\n]"},
+     {"[1,]", "[,1]", "[true]", "[1 2]", "["}},
+    {R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":2})", {"[1]", "[1,2]"}, {"[]", "[1,2,3]"}},
+    {R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":false,"minItems":2})",
+     {R"([1,"a"])"},
+     {"[1]", R"([1,"a",2])"}},
+    {R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"string"}},"required":["a","b"]})",
+     {R"({"a":1,"b":"x"})", "{\n  \"a\": 1,\n  \"b\": \"x\"\n}"},
+     {R"({"b":"x","a":1})", R"({"a":1})", "{}", R"({"a":1,"b":"x","c":2})", R"({"a":1,"b":"x",})", R"({"a": 1 , "b":2})"}},
+    {R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"null"},"c":{"type":"boolean"}},"required":["b"]})",
+     {R"({"b":null})", R"({"a":1,"b":null})", R"({"b":null,"c":true})", R"({"a":1,"b":null,"c":true})"},
+     {R"({"a":1})", R"({"a":1,"c":true})", R"({,"b":null})", R"({"b":null "c":true})"}},
+    {R"({"type":"object","properties":{"a":{"type":"integer"}}})", {"{}", R"({"a":1})"}, {R"({"b":1})"}},
+    {R"({"type":"object","additionalProperties":{"type":"integer"}})", {"{}", R"({"x":1,"y":2})"}, {R"({"x":"a"})", R"({"x":1,})"}},
+    {R"({"type":"object"})", {"{}", R"({"x":[1,{"y":null}],"z":"a"})"}, {"[]", R"({"x"})", R"({"x":})"}},
+    {R"({})", {"1", "[]", R"({"a":[true]})", R"("x")"}, {"", "x"}},
+    {R"({"$defs":{"tree":{"type":"object","properties":{"v":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#/$defs/tree"}}},"required":["v"]}},"$ref":"#/$defs/tree"})",
+     {R"({"v":1})", R"({"v":1,"kids":[{"v":2,"kids":[]},{"v":3}]})"},
+     {R"({"kids":[]})", R"({"v":1,"kids":[1]})"}},
+    {R"({"type":"object","properties":{"next":{"anyOf":[{"$ref":"#"},{"type":"null"}]}},"required":["next"]})",
+     {R"({"next":null})", R"({"next":{"next":null}})"},
+     {"{}"}},
+};
+
+TEST(JsonSchema, WhatFitsPassesAndNothingElse) {
+  const auto tokenizer = vocabulary();
+  for (const Case& each : kCases) {
+    TokenMasks masks = masks_of(json_schema_grammar(parse_ordered_json(each.schema, "schema"), "schema"), *tokenizer);
+    for (const std::string& text : each.fit) EXPECT_TRUE(fits(masks, text)) << each.schema << ": " << text;
+    for (const std::string& text : each.unfit) EXPECT_FALSE(fits(masks, text)) << each.schema << ": " << text;
+  }
+}
+
+// A walk over random tokens that the masks allow always goes on until it may end, and gives JSON.
+TEST(JsonSchema, RandomWalksGiveJson) {
+  const auto tokenizer = vocabulary();
+  std::mt19937 random(3);
+  for (const Case& each : kCases) {
+    TokenMasks masks = masks_of(json_schema_grammar(parse_ordered_json(each.schema, "schema"), "schema"), *tokenizer);
+    for (int round = 0; round < 20; ++round) {
+      TokenMasks::State state = masks.start();
+      std::string text;
+      for (int step = 0; step < 3000; ++step) {
+        if (masks.may_end(state) && random() % 2 == 0) break;
+        std::vector<TokenId> allowed;
+        const std::span<const uint32_t> mask = masks.mask(state);
+        for (size_t id = 0; id < tokenizer->num_tokens(); ++id) {
+          const bool is_allowed = (mask[id / 32] >> (id % 32) & 1) != 0;
+          const std::string_view bytes = tokenizer->bytes(static_cast<TokenId>(id));
+          ASSERT_EQ(is_allowed, masks.after(state, bytes) != TokenMasks::kDead) << each.schema << ": token " << id << " behind " << text;
+          if (is_allowed) allowed.push_back(static_cast<TokenId>(id));
+        }
+        if (allowed.empty()) break;
+        // What closes is taken more often, so that walks end.
+        TokenId next = allowed[random() % allowed.size()];
+        for (const char closing : {'"', ']', '}'}) {
+          const bool fits_here = std::ranges::find(allowed, static_cast<TokenId>(closing)) != allowed.end();
+          if (fits_here && random() % 3 == 0) next = closing;
+        }
+        text += tokenizer->bytes(next);
+        state = masks.after(state, tokenizer->bytes(next));
+      }
+      ASSERT_TRUE(masks.may_end(state)) << each.schema << ": " << text;
+      EXPECT_NO_THROW(parse_json(text, "answer", {.max_depth = 1000})) << each.schema << ": " << text;
+    }
+  }
+}
+
+TEST(JsonSchema, WhatIsNotSupportedIsNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"type":"string","pattern":"a"})", "pattern"},
+      {R"({"type":"string","format":"email"})", "format"},
+      {R"({"type":"integer","maximum":5})", "maximum"},
+      {R"({"type":"integer","minimum":5})", "minimum"},
+      {R"({"type":"robot"})", "type"},
+      {R"({"$ref":"http://example.com/x"})", "$ref"},
+      {R"({"$ref":"#/$defs/none"})", "$ref"},
+      {R"({"allOf":[{"type":"object"},{"type":"object"}]})", "allOf"},
+      {R"({"enum":[]})", "enum"},
+      {R"({"type":"object","required":["a"]})", "required"},
+      {R"({"type":"array","minItems":3,"maxItems":2})", "minItems"},
+      {R"({"not":{}})", "not"},
+      {R"([])", "schema"},
+      {R"(false)", "schema"},
+  };
+  for (const auto& [schema, name] : cases) {
+    try {
+      json_schema_grammar(parse_ordered_json(schema, "schema"), "format");
+      ADD_FAILURE() << schema;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), invalid_input);
+      EXPECT_TRUE(error.message().starts_with(std::string("format: ") + name)) << error.message();
+    }
+  }
+}
+
+TEST(JsonSchema, LargeAndEndlessSchemasAreRefused) {
+  std::string deep = R"({"type":"integer"})";
+  for (int i = 0; i < 40; ++i) deep = R"({"type":"array","items":)" + deep + "}";
+  EXPECT_THROW(json_schema_grammar(parse_ordered_json(deep, "schema", {.max_depth = 200}), "format"), Error);
+  EXPECT_THROW(json_schema_grammar(parse_ordered_json(R"({"type":"array","items":{"type":"string","maxLength":4000},"prefixItems":[)" +
+                                                          [] {
+                                                            std::string items = R"({"type":"string","maxLength":4000})";
+                                                            for (int i = 0; i < 100; ++i) items += R"(,{"type":"string","maxLength":4000})";
+                                                            return items;
+                                                          }() +
+                                                          "]}",
+                                                      "schema"),
+                                   "format"),
+               Error);
+  // Refers to itself and reads nothing in between: no answer fits.
+  const auto tokenizer = vocabulary();
+  EXPECT_THROW(masks_of(json_schema_grammar(parse_ordered_json(R"({"$ref":"#"})", "schema"), "format"), *tokenizer), Error);
+}
+
+// A member that could never end is left out; nothing leads into it.
+TEST(JsonSchema, EndlessMembersAreLeftOut) {
+  const auto tokenizer = vocabulary();
+  const char* schema = R"({"$defs":{"x":{"type":"object","properties":{"x":{"$ref":"#/$defs/x"}},"required":["x"]}},"type":"object",)"
+                       R"("properties":{"a":{"$ref":"#/$defs/x"},"b":{"type":"null"}}})";
+  TokenMasks masks = masks_of(json_schema_grammar(parse_ordered_json(schema, "schema"), "schema"), *tokenizer);
+  EXPECT_TRUE(fits(masks, R"({"b":null})"));
+  EXPECT_EQ(masks.after(masks.start(), R"({"a)"), TokenMasks::kDead);
+}
+
+TEST(JsonSchema, DeepAnswersEnd) {
+  const auto tokenizer = vocabulary();
+  TokenMasks masks = masks_of(json_object_grammar(), *tokenizer);
+  std::string text = R"({"a":)";
+  for (int i = 0; i < 60; ++i) text += '[';
+  EXPECT_NE(masks.after(masks.start(), text), TokenMasks::kDead);
+  for (int i = 0; i < 1000; ++i) text += '[';
+  EXPECT_EQ(masks.after(masks.start(), text), TokenMasks::kDead);
+}
+
+TEST(JsonSchema, WrappedAndChoices) {
+  const auto tokenizer = vocabulary();
+  const std::vector<WrappedSchema> calls = {{"<f ", parse_ordered_json(R"({"type":"integer"})", "a"), ">"},
+                                            {"<g ", parse_ordered_json(R"({"const":{}})", "b"), ">"}};
+  TokenMasks one = masks_of(wrapped_schemas_grammar(calls, "", "tools"), *tokenizer),
+             many = masks_of(wrapped_schemas_grammar(calls, "\n", "tools"), *tokenizer);
+  EXPECT_TRUE(fits(one, "<f 12>") && fits(one, "<g {}>") && !fits(one, "<f 1>\n<g {}>") && !fits(one, "<g 1>"));
+  EXPECT_TRUE(fits(many, "<f 12>") && fits(many, "<f 1>\n<g {}>\n<f 2>") && !fits(many, "<f 1><g {}>"));
+  TokenMasks choice = masks_of(choice_grammar({"yes", "yesterday", "no"}), *tokenizer);
+  EXPECT_TRUE(fits(choice, "yes") && fits(choice, "yesterday") && fits(choice, "no") && !fits(choice, "yest"));
+}
+
+}  // namespace
+}  // namespace quern
