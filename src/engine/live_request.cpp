@@ -134,27 +134,31 @@ std::optional<FinishReason> LiveRequest::accept(const SampledRow& row, double ti
     reason = complete;
   // A token that was put in was not drawn: its logprob is 0.
   const float logprob = token == row.token_id ? row.logprob : 0;
-  channel_->deliver({.id = token, .time = time, .logprob = logprob, .top = row.top}, std::move(text));
-  if (!reason) return std::nullopt;
-  finish_.reason = *reason;
-  finish();
+  OutputToken output{.id = token, .time = time, .logprob = logprob, .top = row.top};
+  if (reason) {
+    finish_.reason = *reason;
+    finish(std::move(output), std::move(text));
+  } else {
+    channel_->deliver(std::move(output), std::move(text));
+  }
   return reason;
 }
 
 void LiveRequest::end(FinishReason reason, std::string detail) {
   finish_.reason = reason;
   finish_.detail = std::move(detail);
-  finish();
+  finish(std::nullopt, {});
 }
 
-void LiveRequest::finish() {
-  std::string text = text_ ? text_->finish() : std::string();
+// `last` and its text, where a token ended the answer.
+void LiveRequest::finish(std::optional<OutputToken> last, std::string text) {
+  if (text_) text += text_->finish();
   if (sequence_->params.include_stop_str_in_output) text += finish_.stop_string;
   finish_.usage = {.prompt_tokens = sequence_->prompt_tokens,
                    .output_tokens = sequence_->output_tokens(),
                    .cached_tokens = sequence_->cached_prompt_tokens};
   finish_.timing.finished = monotonic_seconds();
-  channel_->end(std::move(text), finish_);
+  channel_->end(std::move(last), std::move(text), finish_);
 }
 
 }  // namespace quern

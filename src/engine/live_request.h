@@ -42,7 +42,7 @@ class LiveRequest {
   void start_text(bool with_stops, bool starts_text);
   std::optional<FinishReason> reason_after(TokenId token);
   std::string text_of(TokenId token, bool is_end);
-  void finish();
+  void finish(std::optional<OutputToken> last, std::string text);
 
   std::unique_ptr<Sequence> sequence_;
   std::vector<TokenId> end_ids_;

@@ -43,8 +43,9 @@ void SessionChannel::deliver(OutputToken token, std::string text) {
   announce(std::move(lock));
 }
 
-void SessionChannel::end(std::string text, Finish finish) {
+void SessionChannel::end(std::optional<OutputToken> last, std::string text, Finish finish) {
   std::unique_lock lock(mutex_);
+  if (last) pending_.tokens.push_back(*std::move(last));
   pending_.text += text;
   pending_.finish = std::move(finish);
   announce(std::move(lock));

@@ -29,7 +29,8 @@ class SessionChannel {
 
   // Engine's side.
   void deliver(OutputToken token, std::string text);
-  void end(std::string text, Finish finish);
+  // With the token that ended it, if one did, so that a reader gets both at once.
+  void end(std::optional<OutputToken> last, std::string text, Finish finish);
   bool is_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
   void mark_scheduled() { scheduled_.store(true, std::memory_order_relaxed); }
 

@@ -193,7 +193,7 @@ def signals(shop):
             reply.read(200)
             serve.process.send_signal(signal.SIGTERM)
             rest = reply.read().decode()
-            assert serve.stop() == status, (serve.process.returncode, serve.log)
+            assert serve.process.wait(60) == status, (serve.process.returncode, serve.log)
             assert rest.endswith("data: [DONE]\n\n") if status == 0 else '"code":"draining"' in rest.splitlines()[-2], rest[-300:]
 
 
