@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   EngineOptions options;
   options.max_num_seqs = static_cast<size_t>(number(2, 32));
   options.max_model_len = static_cast<size_t>(number(4, 4096));
-  testing::TestServer server({}, echo, options);
+  const ServerOptions server_options;
+  testing::TestServer server(server_options, echo, options);
   std::printf("%d\n", server.server.port());
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
