@@ -18,6 +18,7 @@ KvCache::KvCache(const ModelConfig& config, Backend& backend, size_t num_blocks,
       block_tokens_(block_tokens),
       num_kv_heads_(config.num_kv_heads),
       head_dim_(config.head_dim),
+      num_layers_(config.num_layers),
       format_(format) {
   CHECK(format == Format::f32 || format == Format::f16 || format == Format::bf16, "KV cache in {}", format_name(format));
   CHECK(block_tokens > 0, "blocks of no tokens");
@@ -27,14 +28,13 @@ KvCache::KvCache(const ModelConfig& config, Backend& backend, size_t num_blocks,
     raise(resource, "KV cache: want at most {} tokens, found {} blocks of {}", kMostSlots, num_blocks, block_tokens);
   }
   half_bytes_ = ((Checked(num_blocks) + 1) * half_block_bytes(config, block_tokens, format)).or_throw("KV cache: {} blocks", num_blocks);
-  const uint64_t layer_bytes = (Checked(half_bytes_) * 2).or_throw("KV cache: {} blocks", num_blocks);
-  (Checked(layer_bytes) * config.num_layers).or_throw("KV cache: {} blocks", num_blocks);
-  for (size_t i = 0; i < config.num_layers; ++i) layers_.push_back(backend.runtime().allocate(layer_bytes));
+  // One piece for all layers: the CPU has large pages for it, where a layer of a short context would be too small for one.
+  storage_ = backend.runtime().allocate((Checked(half_bytes_) * 2 * num_layers_).or_throw("KV cache: {} blocks", num_blocks));
   clear_block(scratch_block());
 }
 
 KvView KvCache::layer(size_t i) const {
-  std::byte* data = layers_[i].data();
+  std::byte* data = storage_.data() + i * 2 * half_bytes_;
   return {.k = data,
           .v = data + half_bytes_,
           .format = format_,
@@ -47,10 +47,8 @@ KvView KvCache::layer(size_t i) const {
 void KvCache::clear_block(size_t block) {
   CHECK(block <= num_blocks_, "block {} of {}", block, num_blocks_);
   const size_t bytes = half_bytes_ / (num_blocks_ + 1);
-  for (const Storage& layer : layers_) {
-    backend_->runtime().clear(layer.data() + block * bytes, bytes);
-    backend_->runtime().clear(layer.data() + half_bytes_ + block * bytes, bytes);
-  }
+  for (size_t half = 0; half < 2 * num_layers_; ++half)
+    backend_->runtime().clear(storage_.data() + half * half_bytes_ + block * bytes, bytes);
 }
 
 size_t KvCache::bytes_per_block(const ModelConfig& config, size_t block_tokens, Format format) {

@@ -1,6 +1,5 @@
 // The paged device memory of keys and values, and its layout. Knows nothing of sequences; BlockPool says who holds which block.
 #pragma once
-#include <vector>
 
 #include "backend/backend.h"
 #include "models/model_config.h"
@@ -23,10 +22,10 @@ class KvCache {
 
  private:
   Backend* backend_;
-  size_t num_blocks_, block_tokens_, num_kv_heads_, head_dim_;
+  size_t num_blocks_, block_tokens_, num_kv_heads_, head_dim_, num_layers_;
   size_t half_bytes_;  // K, or V, of one layer
   Format format_;
-  std::vector<Storage> layers_;
+  Storage storage_;  // [layers][K, V][blocks]
 };
 
 }  // namespace quern

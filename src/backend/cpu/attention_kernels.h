@@ -43,15 +43,25 @@ struct View {
 };
 
 // Scores of 16 positions: q . k * scale. k: vectors of 16 positions, `k_step` bytes from one dimension to the next; q: `q_step` floats
-// from one dimension to the next, the rows side by side.
+// from one dimension to the next, the rows side by side. Blocks lie anywhere and are short, so that the processor's own prefetchers find
+// neither K nor V: 16 later positions of K and the same 16 of V (next_k, next_v; null: none) are asked for along the way, a line or two at
+// a time, because a burst of prefetches holds up the loads behind it.
 template <class Cache>
 struct ScoreKernel {
   template <int M>
-  static void run(const std::byte* k, size_t k_step, const float* q, size_t q_step, size_t head_dim, float scale, float* scores) {
+  static void run(const std::byte* k, size_t k_step, const float* q, size_t q_step, size_t head_dim, float scale, const std::byte* next_k,
+                  const std::byte* next_v, float* scores) {
     F even[M], odd[M];
     LANES_UNROLL
     for (int m = 0; m < M; ++m) even[m] = odd[m] = Lanes::zero();
     for (size_t d = 0; d < head_dim; d += 2, k += 2 * k_step, q += 2 * q_step) {
+      if (next_k != nullptr) {
+        Lanes::prefetch(next_k + d * k_step);
+        if (k_step >= 64) Lanes::prefetch(next_k + (d + 1) * k_step);
+      }
+      if (next_v != nullptr) {
+        for (size_t i = 0; i < 2 * kWidth * Cache::kBytes; i += 64) Lanes::prefetch_far(next_v + d * kWidth * Cache::kBytes + i);
+      }
       const F k0 = Cache::load(k), k1 = Cache::load(k + k_step);
       LANES_UNROLL
       for (int m = 0; m < M; ++m) {
@@ -164,21 +174,11 @@ inline const std::byte* keys(const AttentionUnit& u, size_t position) {
   return u.k + static_cast<size_t>(u.blocks[position / u.block_tokens]) * u.block_bytes + position % u.block_tokens * Cache::kBytes;
 }
 
-// Blocks lie anywhere and are short, so that the processor's own prefetchers find neither K nor V.
+// V of a position.
 template <class Cache>
-inline void fetch_keys(const AttentionUnit& u, size_t position) {
-  if (position > static_cast<size_t>(u.positions[u.tokens - 1])) return;
-  const std::byte* k = keys<Cache>(u, position);
-  const size_t step = u.block_tokens * Cache::kBytes, bytes = u.head_dim * step;
-  for (size_t i = 0; i < bytes; i += step < 64 ? 64 : step) Lanes::prefetch(k + i);
-}
-
-// V of 16 positions, which is wanted after the scores of the whole chunk.
-template <class Cache>
-inline void fetch_values(const AttentionUnit& u, size_t position) {
-  const size_t row = u.head_dim * Cache::kBytes;
-  const std::byte* v = u.v + static_cast<size_t>(u.blocks[position / u.block_tokens]) * u.block_bytes + position % u.block_tokens * row;
-  for (size_t i = 0; i < kWidth * row; i += 64) Lanes::prefetch_far(v + i);
+inline const std::byte* values(const AttentionUnit& u, size_t position) {
+  return u.v + static_cast<size_t>(u.blocks[position / u.block_tokens]) * u.block_bytes +
+         position % u.block_tokens * u.head_dim * Cache::kBytes;
 }
 
 template <class Cache>
@@ -202,14 +202,11 @@ void attend_chunk(const AttentionUnit& u, const Tiles& tiles, size_t chunk) {
     if (count == 0) continue;
     const float* queries = u.queries + tile_first * u.head_dim + first;
     for (size_t j = view.any_begin / kWidth * kWidth; j < view.any_end; j += kWidth) {
-      const size_t position = chunk * kChunk + j;
-      const std::byte* k = keys<Cache>(u, position);
-      if (t == 0) {
-        fetch_keys<Cache>(u, position + kAhead);
-        fetch_values<Cache>(u, position);
-      }
-      with_rows<ScoreKernel<Cache>, Lanes::kFloatTile>(count, k, u.block_tokens * Cache::kBytes, queries, tile_rows, u.head_dim, u.scale,
-                                                       u.scores + j);
+      const size_t position = chunk * kChunk + j, later = position + kAhead;
+      const bool is_later_seen = t == 0 && later <= static_cast<size_t>(u.positions[u.tokens - 1]);
+      with_rows<ScoreKernel<Cache>, Lanes::kFloatTile>(count, keys<Cache>(u, position), u.block_tokens * Cache::kBytes, queries, tile_rows,
+                                                       u.head_dim, u.scale, is_later_seen ? keys<Cache>(u, later) : nullptr,
+                                                       t == 0 ? values<Cache>(u, position) : nullptr, u.scores + j);
     }
     Softmax softmax[Lanes::kFloatTile];
     for (size_t m = 0; m < count; ++m) softmax[m] = weigh(u.scores + m * kChunk, rows[m]);
@@ -226,10 +223,6 @@ template <class Cache>
 void attend(const AttentionUnit& u, size_t begin, size_t end) {
   const size_t rows = u.tokens * u.group, stride = partial_floats(u.head_dim);
   const Tiles tiles(rows, Lanes::kFloatTile);
-  const auto seen = static_cast<size_t>(u.positions[0]) + 1;  // what lies before the window may have no block
-  const size_t first_seen = u.window == 0 || seen < u.window ? 0 : seen - u.window;
-  const size_t start = first_seen > begin * kChunk ? first_seen / kWidth * kWidth : begin * kChunk;
-  for (size_t j = 0; j < kAhead; j += kWidth) fetch_keys<Cache>(u, start + j);
   for (size_t t = 0; t < tiles.count; ++t) {  // queries of a tile side by side: [head_dim][rows]
     const size_t first = tiles.first(t), count = tiles.rows(t);
     for (size_t m = 0; m < count; ++m) {

@@ -130,6 +130,7 @@ bool supports(const WeightSource& source, const DeviceInfo& info) {
   if (!info.avx2) return false;
 #endif
   (void)info;
+  if (source.use == WeightUse::gate_up && source.parts.front().rows() != source.parts.back().rows()) return false;
   return source.use != WeightUse::embed && std::ranges::all_of(source.parts, [](const Tensor& part) {
            return part.layout == kCanonical && panel_bytes(part.format, part.columns()) != 0;
          });
@@ -145,13 +146,15 @@ size_t total_bytes(const WeightSource& source) {
 
 void pack(const WeightSource& source, Weight& into, std::byte* to, Stream& stream) {
   constexpr size_t kGrainBytes = 256 * 1024;
+  const bool in_turn = source.use == WeightUse::gate_up;
   for (size_t i = 0; i < source.parts.size(); ++i) {
     const Tensor& part = source.parts[i];
     into.parts[i].data = to;
     into.parts[i].layout = kPanels;
-    const size_t grain = std::max<size_t>(1, kGrainBytes / panel_bytes(part.format, part.columns()));
-    stream.pool->parallel_for(num_panels(part), grain, [&](size_t begin, size_t end) { pack_panels(part, begin, end, to); });
-    to += part_bytes(part);
+    const size_t bytes = panel_bytes(part.format, part.columns()), step = panel_step(into, part);
+    const size_t grain = std::max<size_t>(1, kGrainBytes / bytes);
+    stream.pool->parallel_for(num_panels(part), grain, [&](size_t begin, size_t end) { pack_panels(part, begin, end, step, to); });
+    to += in_turn ? bytes : part_bytes(part);
   }
 }
 
@@ -164,9 +167,16 @@ size_t panel_bytes(Format format, size_t columns) {
   return (blocks * f->block_bytes + format_info(format).row_trailer_bytes) * kLanes;
 }
 
-void pack_panels(const Tensor& source, size_t begin, size_t end, std::byte* panels) {
+size_t panel_step(const Weight& w, const Tensor& part) {
+  if (w.use != WeightUse::gate_up) return panel_bytes(part.format, part.columns());
+  size_t step = 0;
+  for (const Tensor& each : w.parts) step += panel_bytes(each.format, each.columns());
+  return step;
+}
+
+void pack_panels(const Tensor& source, size_t begin, size_t end, size_t step, std::byte* panels) {
   const PanelFormat& format = *find(source.format);
-  const size_t columns = source.columns(), bytes = source.row_bytes(), step = panel_bytes(source.format, columns);
+  const size_t columns = source.columns(), bytes = source.row_bytes();
   for (size_t p = begin; p < end; ++p) {
     pack_panel(format, source.data + p * kLanes * bytes, bytes, std::min(kLanes, source.rows() - p * kLanes), columns, panels + p * step);
   }

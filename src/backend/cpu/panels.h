@@ -13,8 +13,12 @@ size_t panel_bytes(Format format, size_t columns);
 
 inline size_t num_panels(const Tensor& part) { return (part.rows() + 15) / 16; }
 
-// Panels [begin, end) of `source` (canonical) to `panels`, where panel 0 starts.
-void pack_panels(const Tensor& source, size_t begin, size_t end, std::byte* panels);
+// Bytes from one panel of a part to the next. Gate and up lie panel by panel in turn, so that the thread that multiplies both reads on;
+// other parts lie one after the other.
+size_t panel_step(const Weight& w, const Tensor& part);
+
+// Panels [begin, end) of `source` (canonical) to `panels`, where panel 0 starts, `step` bytes apart.
+void pack_panels(const Tensor& source, size_t begin, size_t end, size_t step, std::byte* panels);
 
 extern const WeightLayout kPanelLayout;
 

@@ -136,7 +136,7 @@ class Product {
   // y = rows . panel `index` of `part`.
   void multiply(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, float* y) const {
     kernels_.multiply[static_cast<size_t>(part.format)](
-        {.panel = part.data + index * panel_bytes(part.format, part.columns()), .rows = &rows, .stage = space.stage, .y = y});
+        {.panel = part.data + index * panel_step(*in_.w, part), .rows = &rows, .stage = space.stage, .y = y});
   }
   void store(const StoreTask& task) const { kernels_.store(task); }
 
