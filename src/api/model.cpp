@@ -99,6 +99,7 @@ Answer Model::submit(const std::vector<Message>& messages, const Sampling& sampl
     const ChatFormat* chat = state_->engine.defaults().chat;
     if (chat == nullptr) raise(usage, "messages: {} is a text model without a chat format", escaped(state_->info.path));
     std::vector<ChatMessage> conversation;
+    conversation.reserve(messages.size());
     for (const Message& message : messages) conversation.push_back({.role = message.role, .content = message.content});
     return state_->submit(encode_prompt(state_->engine.tokenizer(), chat->render(conversation, {})), sampling);
   }));

@@ -57,7 +57,7 @@ OrderedJson Figures::json() const {
   return object;
 }
 
-Figures answer_figures(RunningModel& model, const Finish& finish) {
+Figures answer_figures(const RunningModel& model, const Finish& finish) {
   const Usage& usage = finish.usage;
   const Timing& timing = finish.timing;
   Figures figures{.prompt_tokens = usage.prompt_tokens, .cached_tokens = usage.cached_tokens, .output_tokens = usage.output_tokens};
@@ -73,9 +73,14 @@ Figures answer_figures(RunningModel& model, const Finish& finish) {
     const double mean_context = static_cast<double>(usage.prompt_tokens) + steps / 2;
     const auto weights = static_cast<double>(model.engine->transformer()->streamed_bytes());
     figures.read_bytes = steps * (weights + mean_context * kv_bytes_per_token(*model.engine));
-    figures.bandwidth = measure_read_bandwidth(*model.backend);
   }
   return figures;
+}
+
+void measure_bandwidth(Figures& figures, RunningModel& model) {
+  if (figures.read_bytes <= 0) return;
+  model.engine.reset();
+  figures.bandwidth = measure_read_bandwidth(*model.backend);
 }
 
 }  // namespace quern

@@ -26,7 +26,10 @@ struct Figures {
   OrderedJson json() const;
 };
 
-// Of one answer that ran alone. Measures the bandwidth, which takes a few hundredths of a second.
-Figures answer_figures(RunningModel& model, const Finish& finish);
+// Of one answer that ran alone; without the memory's bandwidth.
+Figures answer_figures(const RunningModel& model, const Finish& finish);
+// The bandwidth beside a rate of reading, where there is one: a few hundredths of a second. Gives the engine back first: what is read here
+// takes no memory beside the model's.
+void measure_bandwidth(Figures& figures, RunningModel& model);
 
 }  // namespace quern

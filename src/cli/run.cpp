@@ -58,7 +58,8 @@ int run_prompt(const Options& options, const std::string& prompt, const Interrup
   engine.stop();
   if (!options.json && !text.ends_with('\n')) write_stdout("\n");
   if (finish->reason == FinishReason::error) raise(internal, "answer: {}", finish->detail);
-  const Figures figures = answer_figures(model, *finish);
+  Figures figures = answer_figures(model, *finish);
+  measure_bandwidth(figures, model);
   if (options.json) write_stdout(fmt::format("{}\n", answer_json(text, ids, *finish, figures).dump()));
   write_stderr(figures.line() + "\n");
   return finish->reason == FinishReason::cancelled ? kStopped : 0;

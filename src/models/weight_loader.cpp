@@ -25,7 +25,12 @@ WeightLoader::WeightLoader(const EngineFile& file, Backend& backend, const Model
   vectors_ = backend.runtime().allocate(vector_bytes);
 }
 
-void WeightLoader::verify_outside_layers() { file_.verify_tensors(outside_names_, *pool_); }
+void WeightLoader::verify_outside_layers() {
+  file_.verify_tensors(outside_names_, *pool_);
+  for (const std::string& name : outside_names_) {  // of an embedding that stays in the file only a few rows are ever read again
+    if (const EngineTensorInfo* info = file_.find(name)) file_.file().release(info->offset, info->bytes);
+  }
+}
 void WeightLoader::verify_layer(size_t layer) { file_.verify_tensors(layer_names_[layer], *pool_); }
 
 Tensor WeightLoader::fetch(const char* name, size_t layer, std::span<const Format> formats) const {

@@ -220,9 +220,24 @@ def bench_answers(shell):
     assert report["limits"]["bytes_per_second"] > 0 and report["limits"]["operations_per_second"]["f32"] > 0, report
 
 
+def plan_is_what_is_taken(shell):
+    """The total of `quern plan` against the peak of resident memory. Absolute: of a model this small the program itself is the most of it."""
+    allowance = 24 << 20
+    for options in (["-c", "64", "--parallel", "1"], ["-c", "512", "--parallel", "32"]):
+        plan = json.loads(shell.ok("plan", shell.engine, "--json", *options))
+        parts = plan["weights_bytes"] + plan["kv_cache_bytes"] + plan["workspace_bytes"]
+        assert plan["total_bytes"] <= parts, plan
+        process = shell.start("run", "-m", shell.engine, "-p", "Once upon a time", "-n", "1", *options)
+        process.stdout.read(), process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = usage.ru_maxrss * 1024
+        assert process.returncode == 0 and abs(plan["total_bytes"] - peak) <= allowance, (options, plan, peak)
+
+
 TESTS = (golden_text, streamed_text_is_the_text, the_same_alone_and_in_any_batch, a_batch_goes_on, sampling_is_seeded, stops, info_and_verify,
          builds_are_equal, every_dtype_talks, models_by_folder_are_cached, tokenize_and_back, chat_without_a_terminal, one_file_runs_elsewhere,
-         bench_answers)
+         bench_answers, plan_is_what_is_taken)
 
 
 def main():
