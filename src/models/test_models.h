@@ -1,8 +1,9 @@
-// For tests: checkpoints as f32 engine files in a temporary folder, and sequences run through a Transformer on the CPU.
+// For tests: checkpoints as f32 engine files in a temporary folder, and sequences run through a Transformer.
 #pragma once
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/test_device.h"
 #include "models/family.h"
 #include "models/transformer.h"
 
@@ -90,11 +92,35 @@ inline std::shared_ptr<EngineFile> build_engine(const std::string& source, const
   return EngineFile::open(path);
 }
 
-// One model on the CPU with a cache whose blocks are handed out in a scattered order.
+// How far logits may be from others that were computed in f32 in another order of additions.
+// An operation over K terms errs by about sqrt(K) units of 2^-24 of its result, and the errors of the n = 7 * layers + 2 operations on
+// the way to a logit add up as independent ones: sqrt(n K) units of the largest logit. A GPU keeps activations in f16: one unit of 2^-11
+// for each operation. Eight times that is beyond chance over a few thousand values.
+inline double logit_tolerance(const ModelConfig& config, std::span<const float> want) {
+  double largest = 0;
+  for (const float value : want) largest = std::max(largest, static_cast<double>(std::fabs(value)));
+  const double operations = 7.0 * config.num_layers + 2;
+  const double terms = std::max({config.hidden_size, config.intermediate_size, config.q_rows()});
+  return 8 * std::sqrt(operations) * (std::sqrt(terms) * 0x1p-24 + (tests_run_on_a_gpu() ? 0x1p-11 : 0)) * largest;
+}
+
+// Whether two computations of the same rows agree: on the CPU to the last bit. On a GPU a prompt chunk and a decode row add in different
+// orders, so that only the tolerance binds.
+inline bool same_logits(const ModelConfig& config, const std::vector<float>& a, const std::vector<float>& b) {
+  if (!tests_run_on_a_gpu()) return a == b;
+  if (a.size() != b.size()) return false;
+  const double tolerance = logit_tolerance(config, b);
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!(std::fabs(static_cast<double>(a[i]) - b[i]) <= tolerance)) return false;
+  }
+  return true;
+}
+
+// One model on the tests' device with a cache whose blocks are handed out in a scattered order.
 class Runner {
  public:
   Runner(std::shared_ptr<EngineFile> file, TransformerLimits limits, size_t num_blocks = 64, size_t num_threads = 1)
-      : backend_({.num_threads = num_threads}),
+      : backend_({.device = test_device(), .num_threads = num_threads}),
         num_tokens_(ModelConfig::from_json(file->metadata().model, "test").vocab_size),
         model_(std::move(file), backend_, limits, num_tokens_),
         cache_(model_.config(), backend_, num_blocks, limits.block_tokens, limits.kv_format) {

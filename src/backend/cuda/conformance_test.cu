@@ -1,8 +1,9 @@
-// The program: every row of CUDA against double precision on the host. Exit status 77 where there is no GPU.
+// The program, cuda_test [small] [TEST ..]: every row of CUDA against double precision on the host. Exit status 77 where there is no GPU.
 #include <algorithm>
 #include <chrono>
 
 #include "backend/cuda/conformance_test.h"
+#include "base/thread_pool.h"
 
 namespace quern::cuda_test {
 
@@ -11,16 +12,25 @@ HostTensor random_tensor(Shape shape, Format format, Rng& rng, float scale, floa
   const size_t columns = shape.columns(), row = row_bytes(format, columns);
   t.bytes.resize(shape.rows() * row);
   t.values.resize(shape.rows() * columns);
-  std::vector<float> values(columns);
-  for (size_t i = 0; i < shape.rows(); ++i) {
-    for (float& v : values) v = mean + scale * rng.normal();
-    format_info(format).pack(values.data(), columns, t.bytes.data() + i * row);
-    format_info(format).unpack(t.bytes.data() + i * row, columns, t.values.data() + i * columns);
-  }
+  const uint64_t seed = rng.bits();
+  on_every_core(shape.rows(), [&](size_t begin, size_t end) {
+    std::vector<float> values(columns);
+    for (size_t i = begin; i < end; ++i) {
+      Rng own(seed + i);
+      for (float& v : values) v = mean + scale * own.normal();
+      format_info(format).pack(values.data(), columns, t.bytes.data() + i * row);
+      format_info(format).unpack(t.bytes.data() + i * row, columns, t.values.data() + i * columns);
+    }
+  });
   return t;
 }
 
-TestDevice::TestDevice() : backend_(BackendOptions{.device = {Device::Kind::cuda, 0}}) {}
+void on_every_core(size_t count, const std::function<void(size_t begin, size_t end)>& work) {
+  static ThreadPool pool;
+  pool.parallel_for(count, std::max<size_t>(1, count / (8 * pool.num_threads())), work);
+}
+
+TestDevice::TestDevice(bool is_small) : backend_(BackendOptions{.device = {Device::Kind::cuda, 0}}), is_small_(is_small || is_emulated()) {}
 
 std::byte* TestDevice::upload_bytes(const void* data, size_t bytes) {
   kept_.push_back(runtime().allocate(bytes));
@@ -162,10 +172,12 @@ int main(int argc, char** argv) {
                                                                       {"batch", test_batch_independence},
                                                                       {"attention", test_attention},
                                                                       {"sample", test_sample}};
+  const bool is_small = argc > 1 && std::strcmp(argv[1], "small") == 0;
+  const std::vector<std::string> wanted(argv + (is_small ? 2 : 1), argv + argc);
   try {
     for (const auto& [name, test] : kTests) {
-      if (argc > 1 && std::none_of(argv + 1, argv + argc, [&](const char* wanted) { return std::strcmp(wanted, name) == 0; })) continue;
-      TestDevice device;
+      if (!wanted.empty() && std::ranges::find(wanted, name) == wanted.end()) continue;
+      TestDevice device(is_small);
       const size_t cases = outcome().cases, failures = outcome().failures;
       outcome().worst = 0;
       const auto start = std::chrono::steady_clock::now();

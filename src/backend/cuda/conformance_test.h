@@ -46,14 +46,19 @@ struct HostTensor {
 
 HostTensor random_tensor(Shape shape, Format format, Rng& rng, float scale = 1, float mean = 0);
 
+// Calls work(begin, end) over parts of [0, count) on every core: references are the slow half of these tests.
+void on_every_core(size_t count, const std::function<void(size_t begin, size_t end)>& work);
+
 // The device of the test and everything that a test puts there; freed with it.
 class TestDevice {
  public:
-  TestDevice();
+  explicit TestDevice(bool is_small);
   Backend& backend() { return backend_; }
   DeviceRuntime& runtime() { return backend_.runtime(); }
   const DeviceTables& tables() { return runtime().tables(); }
   bool is_emulated() { return backend_.info().name == "emulation"; }
+  // Small shapes alone: where kernels run on the CPU, and under the tools of compute-sanitizer.
+  bool is_small() { return is_small_; }
 
   Tensor upload(HostTensor& tensor);
   template <class T>
@@ -91,6 +96,7 @@ class TestDevice {
   void poison_bytes(std::byte* data, size_t bytes);
 
   Backend backend_;
+  bool is_small_;
   std::vector<Storage> kept_;
   std::vector<std::unique_ptr<LoadedWeight>> weights_;
 };

@@ -41,19 +41,26 @@ Products multiply(const std::vector<std::vector<double>>& x, const std::vector<H
   Products p;
   for (const HostTensor& part : parts) p.features += part.shape.rows();
   p.columns = static_cast<double>(parts[0].shape.columns());
-  for (const std::vector<double>& row : x) {
-    for (const HostTensor& part : parts) {
-      for (size_t n = 0; n < part.shape.rows(); ++n) {
-        double sum = 0, absolute = 0, squares = 0;
-        const float* w = part.values.data() + n * part.shape.columns();
-        for (size_t k = 0; k < row.size(); ++k) {
-          const double product = row[k] * w[k];
-          sum += product, absolute += std::abs(product), squares += product * product;
+  for (std::vector<double>* const values : {&p.sum, &p.absolute, &p.squares}) values->resize(x.size() * p.features);
+  on_every_core(p.features, [&](size_t begin, size_t end) {
+    std::vector<double> w(parts[0].shape.columns());
+    for (size_t feature = begin; feature < end; ++feature) {
+      size_t part = 0, n = feature;
+      while (n >= parts[part].shape.rows()) n -= parts[part++].shape.rows();
+      const float* const row = parts[part].values.data() + n * w.size();
+      std::copy(row, row + w.size(), w.begin());
+      for (size_t m = 0; m < x.size(); ++m) {
+        double sum[4] = {}, absolute[4] = {}, squares[4] = {};  // four chains each, so that they overlap
+        for (size_t k = 0; k < w.size(); ++k) {
+          const double product = x[m][k] * w[k];
+          sum[k % 4] += product, absolute[k % 4] += std::abs(product), squares[k % 4] += product * product;
         }
-        p.sum.push_back(sum), p.absolute.push_back(absolute), p.squares.push_back(squares);
+        const auto total = [](const double* s) { return (s[0] + s[1]) + (s[2] + s[3]); };
+        const size_t at = m * p.features + feature;
+        p.sum[at] = total(sum), p.absolute[at] = total(absolute), p.squares[at] = total(squares);
       }
     }
-  }
+  });
   return p;
 }
 
@@ -85,38 +92,48 @@ std::vector<Format> all_formats() {
 }
 
 struct LinearCase {
-  size_t tokens, columns, features;
+  std::vector<size_t> tokens;
+  size_t columns, features;
 };
+enum class Extras { none, all, for_even_tokens };  // bias and residual
 
-void check_linear(TestDevice& device, Format format, const LinearCase& c, Format x_format, bool extras, Rng& rng) {
+// One weight with each number of tokens, by every row that takes it.
+void check_linear(TestDevice& device, Format format, const LinearCase& c, Format x_format, Extras when, Rng& rng) {
   if (c.columns % format_info(format).block_values != 0) return;
+  const size_t most = *std::ranges::max_element(c.tokens);
   std::vector<HostTensor> parts = {random_tensor({c.features, c.columns}, format, rng, 0.05F)};
-  HostTensor x = random_tensor({c.tokens, c.columns}, x_format, rng), bias = random_tensor({c.features}, Format::f32, rng);
-  HostTensor residual = random_tensor({c.tokens, c.features}, Format::f32, rng);
+  HostTensor x = random_tensor({most, c.columns}, x_format, rng), bias = random_tensor({c.features}, Format::f32, rng);
+  HostTensor residual = random_tensor({most, c.features}, Format::f32, rng);
   std::vector<std::vector<double>> rows;
-  for (size_t m = 0; m < c.tokens; ++m) rows.push_back(plain(x, m));
+  for (size_t m = 0; m < most; ++m) rows.push_back(plain(x, m));
   const Products want = multiply(rows, parts);
+  LinearArgs args = {.x = device.upload(x), .y = device.allocate({most, c.features}, Format::f32)};
+  const Tensor uploaded_bias = device.upload(bias);
   for (const bool is_private : {false, true}) {
-    LinearArgs args = {.x = device.upload(x), .w = device.load(WeightUse::down, parts, is_private)};
-    if (extras) args.bias = device.upload(bias);
-    args.y = device.allocate({c.tokens, c.features}, Format::f32);
-    for (const KernelRow<LinearArgs>& row : device.tables().linear) {
-      if (extras) {  // the residual is y itself, as in a model
-        device.runtime().upload(args.y.data, residual.bytes.data(), residual.bytes.size());
-        args.residual = args.y;
-      } else {
-        device.poison(args.y);
+    args.w = device.load(WeightUse::down, parts, is_private);
+    for (const size_t tokens : c.tokens) {
+      const bool extras = when == Extras::all || (when == Extras::for_even_tokens && tokens % 2 == 0);
+      args.x.shape = {tokens, c.columns};
+      args.y.shape = {tokens, c.features};
+      args.bias = extras ? uploaded_bias : Tensor{};
+      for (const KernelRow<LinearArgs>& row : device.tables().linear) {
+        args.residual = extras ? args.y : Tensor{};  // y itself, as in a model
+        if (!row.supports(args, device.backend().info())) continue;
+        if (extras) {
+          device.runtime().upload(args.y.data, residual.bytes.data(), args.y.bytes());
+        } else {
+          device.poison(args.y);
+        }
+        device.run(row, args);
+        expect_close(
+            fmt::format("{} {} {}x{}x{} x {} layout {}", row.name, format_name(format), tokens, c.columns, c.features,
+                        format_name(x_format), args.w->layout),
+            device.download(args.y),
+            [&](size_t i) { return want.sum[i] + (extras ? double{residual.values[i]} + bias.values[i % c.features] : 0); },
+            [&](size_t i) {
+              return want.tolerance(row.name, false, i / c.features, i % c.features) + (extras ? 0x1p-22 * (std::abs(want.sum[i]) + 8) : 0);
+            });
       }
-      if (!row.supports(args, device.backend().info())) continue;
-      device.run(row, args);
-      expect_close(
-          fmt::format("{} {} {}x{}x{} x {} layout {}", row.name, format_name(format), c.tokens, c.columns, c.features,
-                      format_name(x_format), args.w->layout),
-          device.download(args.y),
-          [&](size_t i) { return want.sum[i] + (extras ? double{residual.values[i]} + bias.values[i % c.features] : 0); },
-          [&](size_t i) {
-            return want.tolerance(row.name, false, i / c.features, i % c.features) + (extras ? 0x1p-22 * (std::abs(want.sum[i]) + 8) : 0);
-          });
     }
   }
   device.clear();
@@ -127,22 +144,21 @@ void check_linear(TestDevice& device, Format format, const LinearCase& c, Format
 void test_linear(TestDevice& device) {
   Rng rng(1);
   for (const Format format : all_formats()) {  // every format, on shapes that suit the fast rows and on odd ones
-    check_linear(device, format, {3, 512, 48}, Format::f16, true, rng);
-    check_linear(device, format, {2, 256, 21}, Format::f32, false, rng);
-    check_linear(device, format, {1, 172, 5}, Format::f32, true, rng);
+    check_linear(device, format, {{3}, 512, 48}, Format::f16, Extras::all, rng);
+    check_linear(device, format, {{2}, 256, 21}, Format::f32, Extras::none, rng);
+    check_linear(device, format, {{1}, 172, 5}, Format::f32, Extras::all, rng);
   }
   std::vector<size_t> tokens = {1, 2, 7, 8, 9, 17, 33, 64, 65};
-  if (!device.is_emulated()) tokens.insert(tokens.end(), {127, 128, 129, 400});
+  if (!device.is_small()) tokens.insert(tokens.end(), {127, 128, 129, 400});
   for (const Format format : {Format::f16, Format::bf16, Format::i8, Format::i8g64, Format::i4g128, Format::i4g32z, Format::i4g64}) {
-    for (const size_t m : tokens) check_linear(device, format, {m, 1408, 160}, Format::f16, m % 2 == 0, rng);
+    check_linear(device, format, {tokens, 1408, 160}, Format::f16, Extras::for_even_tokens, rng);
   }
-  if (device.is_emulated()) return;
+  if (device.is_small()) return;
+  const std::vector<size_t> few = {1, 4, 8, 20, 64, 100};
   for (const Format format : {Format::f16, Format::bf16, Format::i8, Format::i8g32, Format::i4g128, Format::i4g128z, Format::i4g32}) {
-    for (const size_t m : {1, 4, 8, 20, 64, 100}) {
-      check_linear(device, format, {static_cast<size_t>(m), 4096, 4096 + 16}, Format::f16, true, rng);
-      check_linear(device, format, {static_cast<size_t>(m), 11008, 272}, Format::f16, true, rng);
-      check_linear(device, format, {static_cast<size_t>(m), 896, 1152}, Format::f16, false, rng);
-    }
+    check_linear(device, format, {few, 4096, 4096 + 16}, Format::f16, Extras::all, rng);
+    check_linear(device, format, {few, 11008, 272}, Format::f16, Extras::all, rng);
+    check_linear(device, format, {few, 896, 1152}, Format::f16, Extras::none, rng);
   }
 }
 
@@ -192,7 +208,7 @@ void test_gate_up(TestDevice& device) {
     size_t tokens, hidden, intermediate;
   };
   std::vector<Case> cases = {{1, 256, 64}, {3, 172, 20}, {8, 640, 80}, {9, 256, 48}, {33, 384, 64}};
-  if (!device.is_emulated()) cases.insert(cases.end(), {{1, 4096, 11008}, {64, 896, 4864}, {128, 1024, 512}, {300, 1024, 1024}});
+  if (!device.is_small()) cases.insert(cases.end(), {{1, 4096, 11008}, {64, 896, 4864}, {128, 1024, 512}, {300, 1024, 1024}});
   for (const Case& c : cases) {
     for (const Format format :
          {Format::f32, Format::f16, Format::bf16, Format::i8, Format::i8g32, Format::i4g128, Format::i4g64z, Format::q4_k}) {
@@ -230,7 +246,7 @@ void test_gate_up(TestDevice& device) {
 void test_head(TestDevice& device) {
   Rng rng(4);
   std::vector<size_t> vocabs = {160, 131};
-  if (!device.is_emulated()) vocabs.insert(vocabs.end(), {151936, 32000});
+  if (!device.is_small()) vocabs.insert(vocabs.end(), {151936, 32000});
   for (const size_t vocab : vocabs) {
     for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::i8, Format::i4g128, Format::q6_k}) {
       if (vocab > 1000 && format != Format::f16 && format != Format::i4g128) continue;
@@ -271,7 +287,7 @@ void test_qkv(TestDevice& device) {
                              {{{1, 33}, {5, 40}, {3, 3}}, 256, 2, 1, 128, true, false, true},
                              {{{1, 5}, {2, 18}}, 128, 3, 1, 64, false, true, false},
                              {{{1, 7}}, 172, 6, 2, 8, true, true, true}};
-  if (!device.is_emulated()) {
+  if (!device.is_small()) {
     cases.push_back({{{1, 1000}, {1, 31}}, 4096, 32, 32, 128, true, false, true});
     cases.push_back({{{1, 100}, {1, 31}, {70, 90}, {129, 129}}, 896, 14, 2, 64, true, false, false});
     cases.push_back({{{1, 100}, {30, 31}}, 1024, 16, 8, 128, false, true, false});
@@ -390,7 +406,7 @@ void test_qkv(TestDevice& device) {
 // A row's bits are the same alone and in any batch of up to 64: rows of one batch, computed in batches of other sizes.
 void test_batch_independence(TestDevice& device) {
   Rng rng(8);
-  const size_t hidden = device.is_emulated() ? 1152 : 4096, features = 192, tokens = 64, wide = device.is_emulated() ? 1408 : 11008;
+  const size_t hidden = device.is_small() ? 1152 : 4096, features = 192, tokens = 64, wide = device.is_small() ? 1408 : 11008;
   for (const Format format : {Format::f16, Format::bf16, Format::i8, Format::i8g32, Format::i4g128, Format::i4g64z, Format::i4g32}) {
     std::vector<HostTensor> one = {random_tensor({features, wide}, format, rng)};
     std::vector<HostTensor> two = {random_tensor({features, hidden}, format, rng), random_tensor({features, hidden}, format, rng)};

@@ -7,7 +7,7 @@ namespace quern::cuda_test {
 
 void test_runtime(TestDevice& device) {
   DeviceRuntime& runtime = device.runtime();
-  const size_t count = device.is_emulated() ? 1000 : (size_t{70} << 20);  // larger than all pinned buffers together
+  const size_t count = device.is_small() ? 1000 : (size_t{70} << 20);  // larger than all pinned buffers together
   std::vector<uint8_t> sent(count), back(count);
   Rng rng(7);
   for (size_t i = 0; i < count; i += 1 + i / 64) sent[i] = static_cast<uint8_t>(rng.bits());
