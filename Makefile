@@ -6,13 +6,16 @@ PROOF_DATA ?= ../shared/data/cnn_dailymail.jsonl
 PROOF_TEXT ?= ../shared/data/wiki.test.raw
 LAUNCHER := $(if $(shell command -v ccache 2>/dev/null),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
-.PHONY: demo test bench proof lint docs install build setup clean
+.PHONY: demo test test-gpu bench proof lint docs install build setup clean
 
 demo: build        ## fetch a real model, build its engine file, ask it something
 	tools/demo.sh
 
 test: setup        ## every check of this repository; prints the counts
 	tools/test.sh
+
+test-gpu:          ## every check that needs an NVIDIA GPU, on a machine that has one
+	tools/test_gpu.sh
 
 setup:
 	tools/setup.sh

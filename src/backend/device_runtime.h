@@ -41,6 +41,8 @@ class DeviceRuntime {
   // Runs `body`, which only launches work on the stream and whose launches depend on `key` alone. A device with graphs captures it
   // the first time and replays it afterwards.
   virtual void step(uint64_t key, const std::function<void()>& body) = 0;
+  // Forgets all captured steps. Whoever owns memory that steps use calls it before that memory goes.
+  virtual void forget_steps() {}
   // The number of rows that a decode step of `rows` sequences is padded to, so that few keys occur. CPU: rows.
   virtual size_t padded_rows(size_t rows) const = 0;
 

@@ -8,6 +8,17 @@
 namespace quern {
 namespace {
 
+// Bytes that the KV cache may take. A GPU is used up to `share` of its memory, everything that others and this process hold already counted
+// (free_bytes is read anew with each allocation). Of main memory it is `share` of what was free at the start and the model did not take.
+uint64_t kv_room(const DeviceInfo& device, uint64_t loaded, double share) {
+  if (device.device.kind == Device::Kind::cuda) {
+    const auto allowed = static_cast<uint64_t>(static_cast<double>(device.memory_bytes) * share);
+    const uint64_t used = device.memory_bytes - device.free_bytes;
+    return allowed > used ? allowed - used : 0;
+  }
+  return device.free_bytes > loaded ? static_cast<uint64_t>(static_cast<double>(device.free_bytes - loaded) * share) : 0;
+}
+
 // Blocks of KV memory, and a context that they can hold.
 size_t settle_kv_memory(const ModelConfig& config, const Transformer& transformer, const DeviceInfo& device, EngineOptions& options,
                         bool context_was_asked_for) {
@@ -19,10 +30,9 @@ size_t settle_kv_memory(const ModelConfig& config, const Transformer& transforme
     blocks = options.kv_cache_bytes / block_bytes;
   } else {
     const uint64_t loaded = transformer.weight_bytes() + transformer.activation_bytes();
-    const uint64_t free = device.free_bytes > loaded ? device.free_bytes - loaded : 0;
-    const auto share = static_cast<uint64_t>(static_cast<double>(free) * options.memory_share);
     const uint64_t wanted = (Checked(context_blocks) * options.max_num_seqs).or_throw("KV cache of {} contexts", options.max_num_seqs);
-    blocks = std::min(wanted, share / block_bytes);
+    blocks = std::min(wanted, kv_room(device, loaded, options.memory_share) / block_bytes);
+    if (blocks > 0 && device.device.kind == Device::Kind::cuda) blocks -= 1;  // KvCache adds its scratch block
   }
   if (blocks >= context_blocks) return blocks;
   if (blocks == 0 || context_was_asked_for) {

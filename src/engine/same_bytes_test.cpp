@@ -118,13 +118,14 @@ std::vector<Way> ways(const ModelConfig& config, Format kv, bool all) {
   return ways;
 }
 
-// On the CPU: the same bits. On a GPU a prompt chunk and a decode row add in different orders and activations have 16 bits: logprobs agree
-// within 0.02, and an answer may go another way at a token whose logprob differs by no more than that; the rest of it is not compared.
+// On the CPU: the same bits. On a GPU a prompt chunk and a decode row add in different orders and activations have 16 bits: the 16
+// operations on the way to a logit of up to 8 err by sqrt(16) units of 2^-11 of it, 0.016; logprobs agree within four times that, and an
+// answer may go another way at a near tie or, drawn at random, at the edge of a draw. What follows is not compared.
 bool same_answer(const Answer& got, const Answer& want) {
   if (!testing::tests_run_on_a_gpu()) return got == want;
   if (got.size() != want.size()) return false;
   for (size_t i = 0; i < got.size(); ++i) {
-    if (std::fabs(std::bit_cast<float>(got[i].second) - std::bit_cast<float>(want[i].second)) > 0.02F) {
+    if (std::fabs(std::bit_cast<float>(got[i].second) - std::bit_cast<float>(want[i].second)) > 0.064F) {
       return got[i].first != want[i].first;  // a draw at random may fall on the other side of an edge
     }
     if (got[i].first != want[i].first) return true;

@@ -38,13 +38,18 @@ size_t context_bucket(size_t context, size_t max_context) {
   return std::min(std::bit_ceil(std::max(context, kContextBucket)), max_context);
 }
 
-uint64_t step_key(const BatchView& batch, const KvCache& cache) {
-  const auto place = reinterpret_cast<uintptr_t>(cache.layer(0).k);  // launches hold the cache's address
-  uint64_t key = place * 0x9e3779b97f4a7c15U;
-  for (const int32_t value : {batch.num_sequences, batch.num_sample_rows, batch.max_context}) {
-    key = (key ^ static_cast<uint64_t>(value)) * 0x9e3779b97f4a7c15U;
+uint64_t step_key(const BatchView& batch, const KvCache& cache, size_t num_layers) {
+  uint64_t key = 0;
+  const auto add = [&](uint64_t value) {
+    key = (key ^ value) * 0x9e3779b97f4a7c15U;
     key ^= key >> 29;
+  };
+  for (size_t i = 0; i < num_layers; ++i) {  // launches hold the cache's addresses
+    const KvView layer = cache.layer(i);
+    add(reinterpret_cast<uintptr_t>(layer.k));
+    add(reinterpret_cast<uintptr_t>(layer.v));
   }
+  for (const int32_t value : {batch.num_sequences, batch.num_sample_rows, batch.max_context}) add(static_cast<uint64_t>(value));
   return key;
 }
 
@@ -97,6 +102,7 @@ struct Transformer::State {
     upload_rope();
     require_kernels();
   }
+  ~State() { backend.runtime().forget_steps(); }  // their launches hold addresses of this object's memory
 
   void load_weights() {
     WeightLoader loader(*file, backend, config);
@@ -193,7 +199,7 @@ struct Transformer::State {
           step, [&](size_t i) { return cache.layer(i); }, RunOn{backend});
     };
     if (uniform) {
-      backend.runtime().step(step_key(view, cache), body);
+      backend.runtime().step(step_key(view, cache, layers.size()), body);
     } else {
       body();
     }

@@ -16,7 +16,7 @@ HostTensor random_tensor(Shape shape, Format format, Rng& rng, float scale, floa
   on_every_core(shape.rows(), [&](size_t begin, size_t end) {
     std::vector<float> values(columns);
     for (size_t i = begin; i < end; ++i) {
-      Rng own(seed + i);
+      Rng own(seed ^ i * 0xd1342543de82ef95ULL);
       for (float& v : values) v = mean + scale * own.normal();
       format_info(format).pack(values.data(), columns, t.bytes.data() + i * row);
       format_info(format).unpack(t.bytes.data() + i * row, columns, t.values.data() + i * columns);

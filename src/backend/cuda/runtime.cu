@@ -7,6 +7,7 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_stream.h"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/measure.h"
 #include "backend/cuda/pinned_copy.h"
 
 namespace quern {
@@ -122,6 +123,11 @@ class CudaRuntime final : public DeviceRuntime {
     }
     cuda_check(cudaGraphLaunch(graphs_.at(key), handle_), "a step");
   }
+
+  double measure_read_bandwidth() override { return measure_reads(stream_); }
+  double measure_operations() override { return measure_products(stream_); }
+
+  void forget_steps() override { forget_graphs(); }
 
   size_t padded_rows(size_t rows) const override {
     if (rows <= 2) return std::max<size_t>(rows, 1);

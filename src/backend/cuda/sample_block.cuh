@@ -18,6 +18,7 @@ QUERN_DEVICE bool is_before(const Token& a, const Token& b) { return a.logit != 
 template <class T, class Combine>
 QUERN_DEVICE T reduce_block(T value, T* scratch, const Combine& combine) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  sync_warp();  // see warp_sum()
   for (int mask = kWarp / 2; mask > 0; mask /= 2) value = combine(value, shuffle_xor_any(value, mask));
   sync_block();
   if (lane == 0) scratch[warp] = value;
