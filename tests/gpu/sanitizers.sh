@@ -15,8 +15,6 @@ verdict() {  # verdict WANTED_STATUS STATUS NAME
 sanitize() {  # sanitize TOOL PROGRAM...
   local tool=$1 options=(--error-exitcode 9 --report-api-errors no)
   shift
-  # racecheck does not know barriers of clusters, and would report every sum that crosses one.
-  if [ "$tool" = racecheck ]; then options+=(--kernel-regex-exclude kns=tile_product); fi
   timeout "$limit" compute-sanitizer --tool "$tool" "${options[@]}" "$@" >"$folder/log" 2>&1
 }
 

@@ -9,6 +9,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
 #include "backend/cuda/pinned_copy.h"
+#include "base/thread_pool.h"
 
 namespace quern {
 namespace cuda {
@@ -41,7 +42,7 @@ int count_devices(std::string* reason) {
 
 class CudaRuntime final : public DeviceRuntime {
  public:
-  explicit CudaRuntime(const BackendOptions& options) {
+  explicit CudaRuntime(const BackendOptions& options) : host_threads_(options.num_threads) {
     std::string reason;
     const int count = count_devices(&reason), index = options.device.index;
     if (count == 0) raise(incompatible, "--device cuda: {}", reason);
@@ -63,6 +64,7 @@ class CudaRuntime final : public DeviceRuntime {
     cuda_check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "opening the GPU");
     stream_.info = &info_;
     stream_.native = handle_;
+    stream_.pool = &host_threads_;
     stream_.handle = handle_;
     stream_.runtime = this;
     stream_.overlaps_launches = info_.sm >= 90;
@@ -125,7 +127,7 @@ class CudaRuntime final : public DeviceRuntime {
   }
 
   double measure_read_bandwidth() override { return measure_reads(stream_); }
-  double measure_operations() override { return measure_products(stream_); }
+  UnitRate measure_operations(Format) override { return {"f16", measure_products(stream_)}; }
 
   void forget_steps() override { forget_graphs(); }
 
@@ -172,6 +174,7 @@ class CudaRuntime final : public DeviceRuntime {
     graphs_.clear();
   }
 
+  ThreadPool host_threads_;
   DeviceInfo info_;
   cudaStream_t handle_ = nullptr;
   CudaStream stream_;

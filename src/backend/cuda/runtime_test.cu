@@ -1,9 +1,46 @@
 // Memory, copies, recorded steps and errors of the device.
+#include <algorithm>
+#include <chrono>
 #include <numeric>
 
 #include "backend/cuda/conformance_test.h"
+#include "backend/cuda/cuda_stream.h"
 
 namespace quern::cuda_test {
+namespace {
+
+constexpr double kUploadShare = 0.6;  // of the host-to-device rate, from pageable memory
+
+// Uploads of what loading uploads, beside plain copies from pinned memory.
+void check_upload_rate(DeviceRuntime& runtime) {
+  constexpr size_t kBytes = size_t{1} << 30, kPinned = size_t{64} << 20;
+  const Storage storage = runtime.allocate(kBytes);
+  const std::vector<uint8_t> source(kBytes, 7);
+  const auto seconds = [&](const std::function<void()>& work) {
+    double best = 1e9;
+    for (int i = 0; i < 4; ++i) {
+      runtime.synchronize();
+      const auto start = std::chrono::steady_clock::now();
+      work();
+      runtime.synchronize();
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return best;
+  };
+  void* pinned = nullptr;
+  expect(cudaMallocHost(&pinned, kPinned) == cudaSuccess, "pinned memory");
+  cudaStream_t stream = cuda::cuda_stream(runtime.stream()).handle;
+  const double limit = seconds([&] {
+    for (size_t at = 0; at < kBytes; at += kPinned) cudaMemcpyAsync(storage.data() + at, pinned, kPinned, cudaMemcpyHostToDevice, stream);
+  });
+  cudaFreeHost(pinned);
+  const double upload = seconds([&] { runtime.upload(storage.data(), source.data(), kBytes); });
+  std::printf("upload %.1f GB/s of %.1f GB/s from pinned memory: %.0f %%\n", kBytes / upload / 1e9, kBytes / limit / 1e9,
+              100 * limit / upload);
+  expect(limit / upload >= kUploadShare, "uploads reach 60 % of the host-to-device rate");
+}
+
+}  // namespace
 
 void test_runtime(TestDevice& device) {
   DeviceRuntime& runtime = device.runtime();
@@ -20,6 +57,8 @@ void test_runtime(TestDevice& device) {
   runtime.clear(storage.data(), count);
   runtime.download(back.data(), storage.data(), count);
   expect(back == std::vector<uint8_t>(count), "clear clears");
+
+  if (!device.is_small()) check_upload_rate(runtime);
 
   // A step gives the same whether it runs as it is or as a recorded graph, and reads what was uploaded before it.
   std::vector<HostTensor> parts = {random_tensor({64, 128}, Format::f16, rng)};

@@ -31,7 +31,7 @@ QUERN_DEVICE void store_value(void* values, size_t i, Format format, float value
 QUERN_DEVICE float silu(float x) { return quotient_of(x, 1.F + expf(-x)); }
 
 // The sum over the lanes of a warp, in every lane; one order. Lanes may come from loops of different lengths: without sync_warp() nvcc
-// 13.0 makes a second, divergent copy of the shuffles, and that copy was seen to give wrong sums.
+// makes a second, divergent copy of the shuffles.
 QUERN_DEVICE float warp_sum(float value) {
   sync_warp();
   for (int mask = kWarp / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
