@@ -25,7 +25,7 @@ struct DeviceInfo {
   Format activations = Format::f32;
 };
 
-// Where a kernel runs. CPU: the pool's threads. CUDA: `native` is the cudaStream_t, and the pool serves loops on the host.
+// Where a kernel runs. CPU: the pool's threads. CUDA: `native` is the cudaStream_t.
 struct Stream {
   const DeviceInfo* info = nullptr;
   ThreadPool* pool = nullptr;

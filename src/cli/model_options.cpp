@@ -49,7 +49,7 @@ void add_engine_options(CLI::App& app, ModelOptions& options) {
   add_choice(app, "--kv-cache-dtype,--cache-type-k", options.kv_dtype, {"auto", "f32", "f16", "bf16"}, "Type of the KV cache");
   add_number<size_t>(app, "--block-size", engine.block_tokens, 1, 256, "Tokens of one KV block");
   add_number<double>(app, "--gpu-memory-utilization,--memory-share", engine.memory_share, 0.01, 1,
-                     "Share of a GPU's memory, or of free main memory, that may be used (default 0.9)");
+                     "Share of a GPU's memory, or of free main memory, that may be used");
   app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching,!--no-prefix-caching", engine.enable_prefix_caching,
                "Reuse the KV blocks of known prompt beginnings (on unless --no-prefix-caching)");
 }
