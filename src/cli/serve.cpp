@@ -185,8 +185,6 @@ VerbWork declare(CLI::App& app) {
   add_network_options(app, *options);
   add_limit_options(app, *options);
   add_engine_options(app, options->model);
-  add_number<double>(app, "--gpu-memory-utilization,--kv-cache-free-gpu-memory-fraction", options->model.engine.memory_share, 0.01, 1,
-                     "Share of the free memory that the KV cache may take");
   add_device_options(app, options->model);
   add_text(app, "--config", options->config, "FILE",
            "Options from a JSON or YAML file; the command line and QUERN_* variables go before it");
