@@ -28,7 +28,7 @@ for tool in memcheck racecheck initcheck synccheck; do
   verdict 9 $? "$tool finds its planted bug"
   sanitize "$tool" "$build/cuda_test" small
   verdict 0 $? "$tool, kernel tests"
-  sanitize "$tool" "$build/tests/engine_test" --gtest_filter=SameBytes.DecodeRowsInFullBatches:SameBytes.SlidingWindowAndHeadNorms
+  QUERN_TEST_DEVICE=cuda sanitize "$tool" "$build/tests/engine_test" --gtest_filter=SameBytes.DecodeRowsInFullBatches:SameBytes.SlidingWindowAndHeadNorms
   verdict 0 $? "$tool, random models in batches"
   rm -f "$folder/out.jsonl"
   sanitize "$tool" "$build/quern" run -m "$folder/f16.quern" --device cuda --prompts "$folder/in.jsonl" --out "$folder/out.jsonl"
