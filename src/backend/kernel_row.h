@@ -36,8 +36,8 @@ struct Stream {
 
 template <class Args>
 struct KernelRow {
-  const char* name;                                      // <op>_<how>; shown by --kernel and by the bench
-  bool (*supports)(const Args&, const DeviceInfo&);      // looks at shapes, formats and layouts; never at values or data pointers
+  const char* name;                                  // <op>_<how>; shown by --kernel and by the bench
+  bool (*supports)(const Args&, const DeviceInfo&);  // looks at shapes, formats and layouts; never at values or data pointers
   void (*run)(const Args&, Stream&);
   size_t (*workspace_bytes)(const Args&, const DeviceInfo&) = nullptr;  // null: none; grows with the arguments' sizes
 };
@@ -53,7 +53,7 @@ struct WeightLayout {
   const char* name;
   LayoutId id;  // never kCanonical
   bool (*supports)(const WeightSource&, const DeviceInfo&);
-  size_t (*bytes)(const WeightSource&);                                      // on the device
+  size_t (*bytes)(const WeightSource&);                                               // on the device
   void (*pack)(const WeightSource&, Weight& into, std::byte* device_bytes, Stream&);  // sets into.packed or the parts' data
 };
 

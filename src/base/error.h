@@ -45,8 +45,8 @@ std::string escaped(std::string_view text, size_t max_bytes = 200);
 }  // namespace quern
 
 // A broken invariant of this program, never bad input. Throws Error{internal}; stays on in release builds.
-#define CHECK(condition, ...)                                                                      \
-  do {                                                                                             \
-    if (!(condition)) [[unlikely]]                                                                 \
-      ::quern::check_failed(__FILE__, __LINE__, #condition, fmt::format("" __VA_ARGS__));          \
+#define CHECK(condition, ...)                                                             \
+  do {                                                                                    \
+    if (!(condition)) [[unlikely]]                                                        \
+      ::quern::check_failed(__FILE__, __LINE__, #condition, fmt::format("" __VA_ARGS__)); \
   } while (false)

@@ -32,12 +32,12 @@ TEST(Float16, EveryBf16SurvivesTheRoundTrip) {
 }
 
 TEST(Float16, RoundsHalfToEven) {
-  EXPECT_EQ(f32_to_f16(1 + 0x1p-11F), 0x3c00);                 // halfway: to the even 1
-  EXPECT_EQ(f32_to_f16(1 + 3 * 0x1p-11F), 0x3c02);             // halfway: to the even neighbour above
+  EXPECT_EQ(f32_to_f16(1 + 0x1p-11F), 0x3c00);      // halfway: to the even 1
+  EXPECT_EQ(f32_to_f16(1 + 3 * 0x1p-11F), 0x3c02);  // halfway: to the even neighbour above
   EXPECT_EQ(f32_to_f16(1 + 0x1p-11F + 0x1p-20F), 0x3c01);
-  EXPECT_EQ(f32_to_f16(65519.996F), 0x7bff);                   // largest finite
-  EXPECT_EQ(f32_to_f16(65520.F), 0x7c00);                      // to infinity
-  EXPECT_EQ(f32_to_f16(0x1p-25F), 0x0000);                     // half of the smallest subnormal: to zero
+  EXPECT_EQ(f32_to_f16(65519.996F), 0x7bff);  // largest finite
+  EXPECT_EQ(f32_to_f16(65520.F), 0x7c00);     // to infinity
+  EXPECT_EQ(f32_to_f16(0x1p-25F), 0x0000);    // half of the smallest subnormal: to zero
   EXPECT_EQ(f32_to_f16(0x1.8p-25F), 0x0001);
   EXPECT_EQ(f32_to_bf16(1 + 0x1p-8F), 0x3f80);
   EXPECT_EQ(f32_to_bf16(1 + 3 * 0x1p-8F), 0x3f82);

@@ -1,4 +1,5 @@
-// The compiled part of fmt, once for the whole program. Debian ships it as a shared library only; header-only fmt costs three seconds a file.
+// The compiled part of fmt, once for the whole program. Debian ships it as a shared library only; header-only fmt costs three seconds a
+// file.
 #include <fmt/format-inl.h>
 
 #include <locale>

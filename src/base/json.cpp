@@ -63,7 +63,8 @@ class Validator {
 
 template <class J>
 J parse_checked(std::string_view text, std::string_view where, JsonLimits limits) {
-  if (text.size() > limits.max_bytes) raise(invalid_input, "{}: want at most {} bytes of JSON, found {}", where, limits.max_bytes, text.size());
+  if (text.size() > limits.max_bytes)
+    raise(invalid_input, "{}: want at most {} bytes of JSON, found {}", where, limits.max_bytes, text.size());
   if (text.starts_with("\xef\xbb\xbf")) raise(invalid_input, "{}: starts with a byte order mark; want plain UTF-8", where);
   if (text.find_first_not_of(" \t\r\n") == text.npos) raise(invalid_input, "{}: empty; want JSON", where);
   if (const size_t bad = utf8_first_invalid(text); bad != text.npos) raise(invalid_input, "{}: invalid UTF-8 at byte {}", where, bad);

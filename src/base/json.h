@@ -21,8 +21,8 @@ struct JsonLimits {
   size_t max_values = 2'000'000;  // numbers, strings, arrays and objects together: an empty array of 3 bytes takes 40 in memory
 };
 
-// Parses one JSON text. `where` opens each message ("config.json"). Throws invalid_input with the byte offset for: size, depth or count over
-// a limit, a byte order mark, invalid UTF-8, a duplicate key, trailing text, NaN or numbers beyond double.
+// Parses one JSON text. `where` opens each message ("config.json"). Throws invalid_input with the byte offset for: size, depth or count
+// over a limit, a byte order mark, invalid UTF-8, a duplicate key, trailing text, NaN or numbers beyond double.
 Json parse_json(std::string_view text, std::string_view where, JsonLimits limits = {});
 OrderedJson parse_ordered_json(std::string_view text, std::string_view where, JsonLimits limits = {});
 

@@ -8,7 +8,7 @@ namespace {
 unsigned byte_at(std::string_view text, size_t i) { return static_cast<unsigned char>(text[i]); }
 
 struct Lead {
-  size_t length;              // 0 for a byte that starts no sequence
+  size_t length;  // 0 for a byte that starts no sequence
   unsigned second_min, second_max;
 };
 

@@ -26,8 +26,8 @@ struct EngineOptions {
   std::optional<Format> kv_format;  // absent: f32 for f32 weights, f16 otherwise
   size_t kv_cache_bytes = 0;        // 0: max_num_seqs whole contexts, cut to memory_share of the memory that is free after loading
   double memory_share = 0.9;        // on a GPU, of all its memory: weights and what others hold are inside
-  size_t max_prefill_chunk = 0;  // tokens of one prompt in one step; 0: no bound of its own
-  double max_step_seconds = 1;   // prompts are cut so that running answers do not wait much longer than this
+  size_t max_prefill_chunk = 0;     // tokens of one prompt in one step; 0: no bound of its own
+  double max_step_seconds = 1;      // prompts are cut so that running answers do not wait much longer than this
   bool enable_prefix_caching = true;
 };
 

@@ -9,7 +9,8 @@
 
 namespace quern {
 
-// One enumerator a line of formats/list.h, in its order.
+// clang-format off
+// One enumerator a line of formats/list.h, in its order; one line a kind.
 enum class Format : uint8_t {
   f32, f16, bf16,                    // plain
   i8, i8g32, i8g64, i8g128,          // 8 bits, symmetric: one f32 scale a row, or one f16 scale a group. i8g32 is GGUF's Q8_0
@@ -18,6 +19,7 @@ enum class Format : uint8_t {
   q4_1, q5_0, q5_1,                  // GGUF, 32 values
   q2_k, q3_k, q4_k, q5_k, q6_k,      // GGUF, 256 values
 };
+// clang-format on
 
 struct FormatInfo {
   Format format;
@@ -25,7 +27,8 @@ struct FormatInfo {
   size_t block_values, block_bytes, row_trailer_bytes;
   void (*pack)(const float* values, size_t count, std::byte* row);    // round to nearest
   void (*unpack)(const std::byte* row, size_t count, float* values);  // exact: the values that the format means
-  double rounding_error;  // rms of unpack(pack(x)) - x for unit normals, as derived in the format's file; 0 = exact or not meant for packing
+  double
+      rounding_error;  // rms of unpack(pack(x)) - x for unit normals, as derived in the format's file; 0 = exact or not meant for packing
 };
 
 }  // namespace quern

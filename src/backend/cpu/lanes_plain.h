@@ -32,6 +32,7 @@ struct Lanes {
   template <class R = F, class Body>
   static R each(const Body& body) {
     R r;
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse): bytes of int8 weights are numbers
     for (size_t i = 0; i < std::size(r.v); ++i) r.v[i] = static_cast<std::remove_reference_t<decltype(r.v[0])>>(body(i));
     return r;
   }

@@ -136,7 +136,7 @@ TEST(GateUp, EveryRowAndFormat) {
 TEST(GateUp, SiluOverTheWholeRange) {
   TestDevice device(1);
   std::vector<float> gates = {0.F, -0.F, 1e-30F, -1e-30F, 20, -20, 86, -86, 87.5F, -87.5F, 89, -89, 1000, -1000, 1e30F};
-  for (float g = -100; g < 100; g += 0.37F) gates.push_back(g);
+  for (int i = 0; i < 541; ++i) gates.push_back(-100 + 0.37F * static_cast<float>(i));
   const size_t columns = gates.size();
   // One column a row of weights: g = gate * x, u = x with x = 1 after the norm of a single column.
   Owned h({1, 1}, Format::f32), norm({1}, Format::f32), gate({columns, 1}, Format::f32), up({columns, 1}, Format::f32);

@@ -152,6 +152,7 @@ void pack(const WeightSource& source, Weight& into, std::byte* to, Stream& strea
     into.parts[i].data = to;
     into.parts[i].layout = kPanels;
     const size_t bytes = panel_bytes(part.format, part.columns()), step = panel_step(into, part);
+    CHECK(bytes != 0, "panels of {}", part.shape.text());
     const size_t grain = std::max<size_t>(1, kGrainBytes / bytes);
     stream.pool->parallel_for(num_panels(part), grain, [&](size_t begin, size_t end) { pack_panels(part, begin, end, step, to); });
     to += in_turn ? bytes : part_bytes(part);

@@ -115,6 +115,7 @@ class Product {
     for (size_t first = 0; first < in_.rows; first += kRowBlock) {
       PreparedRows rows = shared_;
       rows.rows = std::min(kRowBlock, in_.rows - first);
+      // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): null only where a workspace is planned, and nothing runs there
       for (size_t i = 0; i < info().num_threads; ++i) *space(i).is_prepared = false;
       if (rows.rows > 1) {
         stream_.pool->parallel_for(rows.rows, kernels_.integer_tile,

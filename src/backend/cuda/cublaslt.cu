@@ -17,12 +17,13 @@ void check(cublasStatus_t status, const char* what) {
 
 }  // namespace
 
-#define QUERN_CUBLASLT_FUNCTIONS(X)                                                                                                     \
-  X(cublasLtCreate)                                                                                                                     \
-  X(cublasLtDestroy)                                                                                                                    \
-  X(cublasLtMatmul)                                                                                                                     \
-  X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute)          \
-      X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
+#define QUERN_CUBLASLT_FUNCTIONS(X)                                                                                        \
+  X(cublasLtCreate)                                                                                                        \
+  X(cublasLtDestroy)                                                                                                       \
+  X(cublasLtMatmul)                                                                                                        \
+  X(cublasLtMatmulAlgoGetHeuristic)                                                                                        \
+  X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) \
+      X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy)                  \
           X(cublasLtMatmulPreferenceSetAttribute)
 
 struct Cublaslt::Functions {

@@ -10,13 +10,13 @@ namespace quern {
 // The rows of one step, on the device. Sequences with one query token (decode rows) come first, then prompt chunks.
 // A token's row is its place in the flat batch; row query_start[s] is the first of sequence s.
 struct BatchView {
-  int32_t num_tokens = 0;         // rows, padded rows of a captured step included
+  int32_t num_tokens = 0;  // rows, padded rows of a captured step included
   int32_t num_sequences = 0;
-  int32_t num_decode = 0;         // sequences [0, num_decode) have exactly one query token
+  int32_t num_decode = 0;  // sequences [0, num_decode) have exactly one query token
   int32_t num_sample_rows = 0;
-  int32_t max_query_tokens = 0;   // longest chunk of the step
-  int32_t max_context = 0;        // longest context_lengths entry
-  int32_t block_table_stride = 0; // blocks a row of block_tables
+  int32_t max_query_tokens = 0;              // longest chunk of the step
+  int32_t max_context = 0;                   // longest context_lengths entry
+  int32_t block_table_stride = 0;            // blocks a row of block_tables
   const int32_t* token_ids = nullptr;        // [num_tokens]
   const int32_t* positions = nullptr;        // [num_tokens], 0-based position in its sequence
   const int32_t* slots = nullptr;            // [num_tokens], block * block_tokens + offset: where the token's K and V go
