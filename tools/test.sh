@@ -3,7 +3,7 @@
 # source tree, and a CUDA compile where nvcc is. Prints each step with its time, goes on after a failed one, and ends with the counts.
 # QUERN_SANITIZERS=off skips the sanitizer build.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 jobs=$(nproc)
 launcher=()

@@ -4,8 +4,11 @@
 # QUERN_CUDA_BUILD names a finished build folder; without it the preset cuda is built for this machine's GPU. GPU_MODELS names models for
 # the end-to-end test besides the embedded one.
 set -uo pipefail
-cd "$(dirname "$0")/.."
-command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || { echo "no NVIDIA GPU on this machine" >&2; exit 1; }
+cd "$(dirname "$0")/.." || exit
+if ! nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; then
+  echo "test_gpu: no NVIDIA GPU on this machine" >&2
+  exit 1
+fi
 build=${QUERN_CUDA_BUILD:-}
 if [ -z "$build" ]; then
   build=build/cuda
