@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes small good inputs for each fuzz target: make_seeds.py FOLDER -> FOLDER/{safetensors,gguf,engine_file}/*. Standard library only."""
+"""Writes small good inputs for each fuzz target: make_seeds.py FOLDER -> FOLDER/{safetensors,gguf,engine_file,tokenizer,json_schema,http}/*. Standard library only."""
+import base64
 import json
 import pathlib
 import struct
@@ -79,9 +80,43 @@ def engine_seeds():
     yield safetensors([("q", "U8", [2, 14], 28)], metadata([("q", "i8 [2,10]")]), 256)
 
 
+def tokenizer_seeds():
+    """One byte for the kind of file, then the file."""
+    models = pathlib.Path(__file__).parent.parent / "models"
+    for path in sorted(models.glob("*/tokenizer.json")):
+        yield b"\0" + path.read_bytes()
+    alphabet = {chr(c): i for i, c in enumerate([*range(33, 127), *range(161, 173), *range(174, 256)])}
+    alphabet |= {chr(256 + i): len(alphabet) + i for i in range(256 - len(alphabet))}
+    vocabulary = alphabet | {"ab": 256, "abc": 257}
+    model = {"type": "BPE", "vocab": vocabulary, "merges": ["a b", "ab c"]}
+    yield b"\0" + json.dumps({"model": model, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}, "added_tokens": [
+        {"id": 258, "content": "<|im_end|>", "special": True, "normalized": False}]}).encode()
+    yield b"\1" + b"".join(base64.b64encode(bytes([i])) + f" {i}\n".encode() for i in range(256)) + b"YWI= 256\n"
+    yield b"\2" + json.dumps(vocabulary).encode() + b"\0#version: 0.2\na b\nab c\n"
+
+
+def json_schema_seeds():
+    """One byte for the draws, then a schema."""
+    for schema in ({"type": "object", "properties": {"a": {"type": "integer", "minimum": 0}, "b": {"$ref": "#/$defs/c"}}, "required": ["a"],
+                    "additionalProperties": False, "$defs": {"c": {"type": ["string", "null"], "maxLength": 4}}},
+                   {"type": "array", "items": {"anyOf": [{"const": 1}, {"enum": ["x", True, None, 1.5]}]}, "minItems": 1, "maxItems": 3},
+                   {"type": "object", "additionalProperties": {"type": "number"}}, {"prefixItems": [{"type": "boolean"}], "type": "array"}, True):
+        yield b"\7" + json.dumps(schema).encode()
+
+
+def http_seeds():
+    """One byte for the size of the pieces, then a request."""
+    yield b"\5GET /v1/models?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\n\r\n"
+    yield b"\1POST / HTTP/1.0\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello"
+    yield b"\3POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n5;x=y\r\nhello\r\n0\r\nt: 1\r\n\r\n"
+
+
+TARGETS = {"safetensors": safetensors_seeds, "gguf": gguf_seeds, "engine_file": engine_seeds, "tokenizer": tokenizer_seeds,
+           "json_schema": json_schema_seeds, "http": http_seeds}
+
 if __name__ == "__main__":
-    for target, seeds in (("safetensors", safetensors_seeds()), ("gguf", gguf_seeds()), ("engine_file", engine_seeds())):
+    for target, seeds in TARGETS.items():
         folder = pathlib.Path(sys.argv[1]) / target
         folder.mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds):
+        for number, seed in enumerate(seeds()):
             (folder / f"seed{number}").write_bytes(seed)
