@@ -30,7 +30,7 @@ struct Options {
   std::string shape, dtype = "bf16";
   size_t group_size = 0, prompt_tokens = 512, output_tokens = 64, depth = 0, batch = 1, repeats = 5;
   uint64_t seed = 1;
-  bool json = false, profile = false;
+  bool json = false, csv = false, profile = false, kernels = false;
 };
 
 class Bench {
@@ -97,6 +97,10 @@ class Bench {
       report.prefill_profile = profile([&] { prefill(0, options_.depth, options_.prompt_tokens); });
       report.decode_profile = profile([&] { decode(options_.depth + options_.prompt_tokens); });
     }
+    if (options_.kernels) {
+      report.kernels =
+          transformer_->measure_operations(decode_batch(options_.depth + options_.prompt_tokens), *cache_, options_.repeats * 4);
+    }
     return report;
   }
 
@@ -106,14 +110,14 @@ class Bench {
     const size_t chunk = transformer_->limits().max_batch_tokens;
     for (size_t done = 0; done < count; done += chunk) {
       const size_t length = std::min(chunk, count - done);
-      step({{.token_ids = std::span(ids_).subspan(first + done, length),
-             .first_position = static_cast<int32_t>(first + done),
-             .blocks = blocks_[sequence],
-             .wants_logits = done + length == count}});
+      step(batch_of({{.token_ids = std::span(ids_).subspan(first + done, length),
+                      .first_position = static_cast<int32_t>(first + done),
+                      .blocks = blocks_[sequence],
+                      .wants_logits = done + length == count}}));
     }
   }
 
-  void decode(size_t position) {
+  ForwardBatch decode_batch(size_t position) {
     std::vector<ForwardBatch::Sequence> sequences;
     for (size_t i = 0; i < options_.batch; ++i) {
       sequences.push_back({.token_ids = std::span(ids_).subspan(position, 1),
@@ -121,16 +125,20 @@ class Bench {
                            .blocks = blocks_[i],
                            .wants_logits = true});
     }
-    step(std::move(sequences));
+    return batch_of(std::move(sequences));
   }
+  void decode(size_t position) { step(decode_batch(position)); }
 
-  void step(std::vector<ForwardBatch::Sequence> sequences) {
-    interrupt_.check();
+  static ForwardBatch batch_of(std::vector<ForwardBatch::Sequence> sequences) {
     ForwardBatch batch;
     for (const ForwardBatch::Sequence& sequence : sequences) {
       if (sequence.wants_logits) batch.sample_rows.push_back({.temperature = 0});
     }
     batch.sequences = std::move(sequences);
+    return batch;
+  }
+  void step(const ForwardBatch& batch) {
+    interrupt_.check();
     transformer_->forward(batch, *cache_);
   }
 
@@ -206,7 +214,7 @@ int bench(const Options& options) {
   if (options.model.model.empty() == options.shape.empty()) raise(usage, "bench: want one of -m and --shape");
   const Interrupt interrupt;
   const BenchReport report = Bench(options, interrupt).run();
-  write_stdout(options.json ? report_json(report).dump(2) + "\n" : report_lines(report));
+  write_stdout(options.json ? report_json(report).dump(2) + "\n" : options.csv ? report_csv(report) : report_lines(report));
   return 0;
 }
 
@@ -225,7 +233,9 @@ VerbWork declare(CLI::App& app) {
   add_number<size_t>(app, "-r,--repeats,--repetitions", options->repeats, 1, 1000, "Timed rounds, after one that is not");
   add_number<uint64_t>(app, "--seed", options->seed, 0, std::numeric_limits<uint64_t>::max(), "Of the random weights");
   app.add_flag("--profile", options->profile, "Print the time of each operation of one prompt and of one decode step (CPU)");
-  app.add_flag("--json", options->json, "Print one JSON object");
+  app.add_flag("--kernels", options->kernels, "Print a line for each kind of operation of a decode step, with its share of the limit");
+  CLI::Option* const json = app.add_flag("--json", options->json, "Print one JSON object");
+  app.add_flag("--csv", options->csv, "Print a line of names and a line of values")->excludes(json);
   add_device_options(app, options->model);
   add_number<size_t>(app, "--max-num-batched-tokens", options->model.engine.max_num_batched_tokens, 0, 1 << 20,
                      "Tokens of one step; 0: 512");

@@ -14,6 +14,7 @@ namespace {
 
 constexpr BenchShape kShapes[] = {
     // name           hidden  inter  layers heads kv head_dim vocab   tied   bias   qk_norm
+    {"qwen-7b", 4096, 11008, 32, 32, 32, 128, 151936, false, true, false},
     {"qwen2.5-0.5b", 896, 4864, 24, 14, 2, 64, 151936, true, true, false},
     {"qwen2.5-1.5b", 1536, 8960, 28, 12, 2, 128, 151936, true, true, false},
     {"qwen2.5-3b", 2048, 11008, 36, 16, 2, 128, 151936, true, true, false},

@@ -28,6 +28,34 @@ std::string profile_lines(const char* name, const StepProfile& profile) {
   return text + fmt::format("  all of these {:40.3f} ms {:5.1f} %\n", known * 1e3, 100 * known / profile.seconds);
 }
 
+double share_of_bandwidth(const BenchReport& report, const OperationCost& cost) {
+  return report.bandwidth.median() == 0 ? 0 : cost.bytes / cost.seconds / report.bandwidth.median();
+}
+
+OrderedJson kernels_json(const BenchReport& report) {
+  OrderedJson rows = OrderedJson::array();
+  for (const OperationCost& k : report.kernels) {
+    rows.push_back({{"operation", k.operation},
+                    {"row", k.row},
+                    {"calls", k.calls},
+                    {"seconds", k.seconds},
+                    {"bytes", k.bytes},
+                    {"share", share_of_bandwidth(report, k)}});
+  }
+  return rows;
+}
+
+std::string kernels_lines(const BenchReport& report) {
+  std::string text = "a decode step's operations, kind by kind\n";
+  for (const OperationCost& k : report.kernels) {
+    text += fmt::format("  {:14} {:22} {:3} calls {:10.2f} us each", k.operation, k.row, k.calls,
+                        k.seconds * 1e6 / static_cast<double>(k.calls));
+    if (k.bytes > 0) text += fmt::format(" {:8.1f} GB/s {:5.1f} %", k.bytes / k.seconds / 1e9, 100 * share_of_bandwidth(report, k));
+    text += "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 double Samples::median() const {
@@ -82,7 +110,23 @@ OrderedJson report_json(const BenchReport& report) {
   if (report.decode_profile.seconds > 0) {
     object["profile"] = {{"prefill", profile_json(report.prefill_profile)}, {"decode", profile_json(report.decode_profile)}};
   }
+  if (!report.kernels.empty()) object["kernels"] = kernels_json(report);
   return object;
+}
+
+std::string report_csv(const BenchReport& report) {
+  const double decode = report.decode.median(), batch = static_cast<double>(report.batch);
+  std::string model = report.model, device = report.device;
+  std::ranges::replace(model, ',', ' ');
+  std::ranges::replace(device, ',', ' ');
+  return fmt::format(
+      "model,device,prompt_tokens,output_tokens,depth,batch,prefill_tokens_per_second,prefill_spread,prefill_operations_per_second,"
+      "prefill_share,decode_tokens_per_second,decode_spread,decode_ms_per_step,decode_bytes_per_step,decode_bytes_per_second,decode_share,"
+      "bytes_per_second_limit\n{},{},{},{},{},{},{:.1f},{:.4f},{:.4e},{:.4f},{:.2f},{:.4f},{:.4f},{:.0f},{:.4e},{:.4f},{:.4e}\n",
+      model, device, report.prompt_tokens, report.output_tokens, report.depth, report.batch, report.prefill.median(),
+      report.prefill.spread(), report.prefill.median() * report.prefill_operations(), report.prefill.median() * report.prefill_limit(),
+      decode, report.decode.spread(), batch / decode * 1e3, report.decode_bytes, decode / batch * report.decode_bytes,
+      report.decode_share.median(), report.bandwidth.median());
 }
 
 std::string report_lines(const BenchReport& report) {
@@ -102,6 +146,8 @@ std::string report_lines(const BenchReport& report) {
                         100 * report.bandwidth.spread());
   }
   text += fmt::format("   {:.1f} MB a step\n", report.decode_bytes / 1e6);
+  text += fmt::format("         {:.3f} ms a step\n", static_cast<double>(report.batch) / report.decode.median() * 1e3);
+  if (!report.kernels.empty()) text += kernels_lines(report);
   if (report.decode_profile.seconds > 0) {
     text += profile_lines("prefill", report.prefill_profile) + profile_lines("decode", report.decode_profile);
   }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "models/transformer.h"
 
 namespace quern {
 
@@ -41,6 +42,7 @@ struct BenchReport {
   };
   std::vector<Unit> units;
   StepProfile prefill_profile, decode_profile;  // with --profile
+  std::vector<OperationCost> kernels;           // of a decode step, with --kernels
 
   double prefill_operations() const;  // of one prompt token: two a weight of the layers, and attention
   // Seconds that the units need for a prompt token at their measured rates; 0: not measured.
@@ -49,5 +51,7 @@ struct BenchReport {
 
 OrderedJson report_json(const BenchReport& report);
 std::string report_lines(const BenchReport& report);
+// A line of names and a line of values.
+std::string report_csv(const BenchReport& report);
 
 }  // namespace quern

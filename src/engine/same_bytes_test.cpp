@@ -118,9 +118,16 @@ std::vector<Way> ways(const ModelConfig& config, Format kv, bool all) {
   return ways;
 }
 
-// On the CPU: the same bits. On a GPU a prompt chunk and a decode row add in different orders and activations have 16 bits: the 16
-// operations on the way to a logit of up to 8 err by sqrt(16) units of 2^-11 of it, 0.016; logprobs agree within four times that, and an
-// answer may go another way at a near tie or, drawn at random, at the edge of a draw. What follows is not compared.
+// On the CPU: the same bits. On a GPU a prompt chunk and a decode row add in different orders, so that now and then a sum lands on the
+// other side of a rounding to 16 bits. Roundings on the way to a logit, each of up to u = 2^-11 of its value: normed rows (2 layers * 2 +
+// 1), q, K, V, softmax weights, attended and gated rows (2 layers * 6): 17. A rounding that differs moves its value by 2 u; the logit is a
+// sum of hidden = 256 products with independent weights, so that such moves of all its terms add as their root of squares: relative to the
+// logit's own size s, 2 u a rounding. s is the spread of the logits: the last norm makes rows of size 1, the tied embedding's weights have
+// a spread of 2 / sqrt(256), so s = 2, and the largest of 272 logits of spread 2 lies within 4 s = 8. An error in the residual stream
+// passes the layers after it with a gain of about 1 (the branches' weights have a gain of 2, twice, but reach the stream through norms).
+// All 17 at the same time, in root of squares, four of its spreads: 4 * sqrt(17) * 2 u * s = 0.032 for a logit, and as much for the log of
+// the sum over all: 0.064 for a logprob. An answer may go another way at a near tie or, drawn at random, at the edge of a draw; what
+// follows is not compared.
 bool same_answer(const Answer& got, const Answer& want) {
   if (!testing::tests_run_on_a_gpu()) return got == want;
   if (got.size() != want.size()) return false;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "base/clock.h"
 #include "models/activations.h"
 #include "models/rope.h"
 #include "models/sample_step.h"
@@ -24,6 +25,22 @@ struct RunOn {
   void operator()(const GateUpArgs& a) const { backend.gate_up(a); }
   void operator()(const HeadArgs& a) const { backend.head(a); }
 };
+
+const char* operation_of(const EmbedArgs&) { return "embed"; }
+const char* operation_of(const QkvArgs&) { return "qkv"; }
+const char* operation_of(const AttentionArgs&) { return "attention"; }
+const char* operation_of(const LinearArgs& a) { return a.w->use == WeightUse::attention_out ? "attention_out" : "down"; }
+const char* operation_of(const GateUpArgs&) { return "gate_up"; }
+const char* operation_of(const HeadArgs&) { return "head"; }
+
+template <class Args>
+double weight_bytes_of(const Args& args) {
+  double bytes = 0;
+  if constexpr (requires { args.w; }) {
+    for (const Tensor& part : args.w->parts) bytes += static_cast<double>(part.bytes());
+  }
+  return bytes;
+}
 
 // 1, 2, 4, ... and `most` itself.
 std::vector<size_t> sizes_up_to(size_t most) {
@@ -212,6 +229,47 @@ struct Transformer::State {
     return sampling.draw(batch, logits, input.sample_rows());
   }
 
+  std::vector<OperationCost> measure_operations(const ForwardBatch& batch, KvCache& cache, size_t repeats) {
+    BatchView view = input.upload(batch, cache, backend.runtime().padded_rows(batch.sequences.size()));
+    view.max_context = static_cast<int32_t>(context_bucket(static_cast<size_t>(view.max_context), limits.max_context));
+    const StepView step = step_view(view);
+    const auto each = [&](const auto& launch) {
+      operations(
+          step, [&](size_t i) { return cache.layer(i); }, launch);
+    };
+    double context = 0;
+    for (const ForwardBatch::Sequence& s : batch.sequences) {
+      context += static_cast<double>(s.first_position) + static_cast<double>(s.token_ids.size());
+    }
+    const double kv_bytes = context * 2 * static_cast<double>(config.num_kv_heads * row_bytes(cache.format(), config.head_dim));
+    std::vector<OperationCost> costs;
+    each([&](const auto& args) {
+      const char* const operation = operation_of(args);
+      auto found = std::ranges::find(costs, operation, &OperationCost::operation);
+      if (found == costs.end()) found = costs.insert(found, {operation, backend.require(args)});
+      ++found->calls;
+      found->bytes += std::is_same_v<std::decay_t<decltype(args)>, AttentionArgs> ? kv_bytes : weight_bytes_of(args);
+    });
+    uint64_t key = step_key(view, cache, layers.size());
+    for (OperationCost& cost : costs) {
+      key = (key ^ 0x6b) * 0x9e3779b97f4a7c15U;
+      const auto run = [&] {
+        backend.runtime().step(key, [&] {
+          each([&](const auto& args) {
+            if (cost.operation == operation_of(args)) RunOn{backend}(args);
+          });
+        });
+      };
+      for (int i = 0; i < 3; ++i) run();  // as it is, recorded, replayed
+      backend.runtime().synchronize();
+      const double start = monotonic_seconds();
+      for (size_t i = 0; i < repeats; ++i) run();
+      backend.runtime().synchronize();
+      cost.seconds = (monotonic_seconds() - start) / static_cast<double>(repeats);
+    }
+    return costs;
+  }
+
   static size_t rows_wanting_logits(const ForwardBatch& batch) {
     size_t rows = 0;
     for (const ForwardBatch::Sequence& s : batch.sequences) rows += s.wants_logits ? static_cast<size_t>(s.logit_tokens) : 0;
@@ -245,6 +303,9 @@ const TransformerLimits& Transformer::limits() const { return state_->limits; }
 int32_t Transformer::rope_variant(size_t prompt_tokens) const { return quern::rope_variant(state_->config.rope, prompt_tokens); }
 
 std::vector<SampledRow> Transformer::forward(const ForwardBatch& batch, KvCache& cache) { return state_->forward(batch, cache); }
+std::vector<OperationCost> Transformer::measure_operations(const ForwardBatch& batch, KvCache& cache, size_t repeats) {
+  return state_->measure_operations(batch, cache, repeats);
+}
 void Transformer::keep_logits(bool keep) { state_->keeps_logits = keep; }
 const std::vector<float>& Transformer::kept_logits() const { return state_->kept; }
 

@@ -21,6 +21,14 @@ struct TransformerLimits {
   Format kv_format = Format::f16;
 };
 
+// The operations of one kind in a step.
+struct OperationCost {
+  std::string operation, row;
+  size_t calls = 0;
+  double seconds = 0;  // of all of them
+  double bytes = 0;    // of weights, keys and values that they read
+};
+
 class Transformer {
  public:
   // Loads every weight of `file` onto the device and asks for every kernel that the limits can need. The file must outlive this.
@@ -37,6 +45,9 @@ class Transformer {
   // One step: writes K and V of every token, samples the rows that want logits. Results in order of those rows; none when the batch
   // has no sample rows.
   std::vector<SampledRow> forward(const ForwardBatch& batch, KvCache& cache);
+  // Runs the operations of a step kind by kind, each kind `repeats` times in a row, and times them. For measurements: what the step writes
+  // into the cache and the activations is worth nothing afterwards.
+  std::vector<OperationCost> measure_operations(const ForwardBatch& batch, KvCache& cache, size_t repeats);
   // Logits [rows that want logits, vocab_size] of the last forward, before sampling changed them, on the host; when keep_logits was set.
   void keep_logits(bool keep);
   const std::vector<float>& kept_logits() const;

@@ -3,7 +3,7 @@
 // this one has ended. A chunk is summed by itself; chunks are added in order of position: in registers where a warp has a pair from its
 // beginning on, and through memory where a pair is cut between warps, by the block that arrives last.
 #pragma once
-#include "backend/cuda/attention_split.cuh"
+#include "backend/cuda/attention_chunk.cuh"
 
 namespace quern::cuda {
 
@@ -15,7 +15,6 @@ struct DecodeArgs {
   int num_warps;      // that the steps are dealt to
   bool is_by_pair;    // partials of a cut pair lie at its own place, or at that of the warp that has its beginning
 };
-constexpr int kPartialTail = 2 * kMaxGroup;
 
 // Part `part` of the pair whose beginning warp `owner` has.
 QUERN_DEVICE float* part_at(const DecodeArgs& a, int pair, int owner, int part, int part_floats) {
@@ -38,17 +37,6 @@ struct DecodeSmem {
   static constexpr size_t kKv = size_t{kDecodeWarps} * kRing * 2 * kHalfBytes;
   static constexpr size_t kStretches = size_t{2} * kDecodeWarps * sizeof(Stretch);
   static constexpr size_t bytes(int num_decode) { return kKv + kStretches + (static_cast<size_t>(num_decode) + 1) * sizeof(int); }
-};
-
-// A row's maximum and weight, and the factors that two of them take when they are added.
-struct RowState {
-  float most = -INFINITY, weight = 0;
-  QUERN_DEVICE float2 add(float other_most, float other_weight) {
-    const float next = fmaxf(most, other_most), mine = weight_of(most, next), theirs = weight_of(other_most, next);
-    most = next;
-    weight = fmaf(other_weight, theirs, weight * mine);
-    return make_float2(mine, theirs);
-  }
 };
 
 // One row of a cut pair: its parts added in order, a lane kHeadDim / 32 dimensions.
@@ -99,7 +87,8 @@ QUERN_DEVICE void merge_row(const DecodeArgs& a, const Stretch& pair, int row, i
 template <int kHeadDim, bool kBfloat>
 __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const __grid_constant__ DecodeArgs a) {
   using Smem = DecodeSmem<kHeadDim>;
-  constexpr int kSteps = kHeadDim / 16, kRing = Smem::kRing;
+  using Sums = ChunkSums<kHeadDim, kBfloat>;
+  constexpr int kSteps = Sums::kSteps, kRing = Smem::kRing;
   let_next_start();
   const AttentionView& v = a.view;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
@@ -153,27 +142,19 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const
     const auto offset = static_cast<uint32_t>(make.step * kStepTokens & (v.kv.block_tokens - 1));
     return ((static_cast<size_t>(row) << v.page_shift) + offset) * Smem::kRowBytes;
   };
-  // 16 rows of K or V; those beyond the context repeat its last.
-  const auto copy_rows = [&](unsigned char* rows, const std::byte* from) {
-    constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kWarp / kChunks;
-    const int last = make.context - 1 - make.step * kStepTokens;
-#pragma unroll
-    for (int i = 0; i < kStepTokens / kRowsAtOnce; ++i) {
-      const int token = i * kRowsAtOnce + lane / kChunks;
-      copy16(row_chunk<kHeadDim>(rows, token, lane % kChunks), from + min(token, last) * Smem::kRowBytes + lane % kChunks * 16);
-    }
-  };
   size_t made_row = 0;
   const auto copy_k = [&] {
     if (to_make > 0) {
       made_row = begin_copy();
-      copy_rows(ring + made_slot * 2 * Smem::kHalfBytes, v.kv.k + made_row);
+      copy_step_rows<kHeadDim>(ring + made_slot * 2 * Smem::kHalfBytes, v.kv.k + made_row, make.context - 1 - make.step * kStepTokens,
+                               lane);
     }
     copy_commit();
   };
   const auto copy_v = [&] {
     if (to_make > 0) {
-      copy_rows(ring + made_slot * 2 * Smem::kHalfBytes + Smem::kHalfBytes, v.kv.v + made_row);
+      copy_step_rows<kHeadDim>(ring + made_slot * 2 * Smem::kHalfBytes + Smem::kHalfBytes, v.kv.v + made_row,
+                               make.context - 1 - make.step * kStepTokens, lane);
       made_slot = made_slot == kRing - 1 ? 0 : made_slot + 1;
       if (--to_make > 0) {
         schedule.next(make);
@@ -183,9 +164,9 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const
     copy_commit();
   };
   uint32_t q[kSteps][2];
-  float4 total[kSteps], sums[kSteps];  // of dimensions 16 i + g (x, y) and 8 more (z, w) for the query heads 2 t (x, z) and 2 t + 1
-  RowState total_state;                // of query head g
-  float most = -INFINITY, weight = 0;  // of the chunk: weight of this lane's tokens
+  Sums sums;             // of the chunk
+  float4 total[kSteps];  // of the chunks before it, in the same places
+  RowState total_state;  // of query head g
   bool is_prefix = false, is_new_pair = true;
   int chunks_done = 0, token = 0, chunk_end = 0;  // the step behind the chunk
   bool has_waited = false;
@@ -204,34 +185,20 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const
       chunks_done = 0;
       total_state = {};
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) total[i] = sums[i] = float4{};
+      for (int i = 0; i < kSteps; ++i) total[i] = float4{};
+      sums.clear();
       token = v.query_start[use.sequence];
-      const auto head = static_cast<size_t>(use.head * group + min(g, group - 1));  // rows beyond the group repeat its last
-      const uint16_t* const values = v.q + (static_cast<size_t>(token) * static_cast<size_t>(v.num_heads) + head) * kHeadDim;
-#pragma unroll
-      for (int i = 0; i < kSteps; ++i) {
-        q[i][0] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(values + 16 * i + 2 * t));
-        q[i][1] = q_pair<kBfloat>(*reinterpret_cast<const uint32_t*>(values + 16 * i + 8 + 2 * t));
-      }
+      Sums::load_queries(v, token, use.head, lane, q);
     }
     unsigned char* const k_rows = ring + slot * 2 * Smem::kHalfBytes;
     unsigned char* const v_rows = k_rows + Smem::kHalfBytes;
 
-    // Scores of 8 query heads (rows) with 16 tokens.
-    float4 scores[2] = {}, odd[2] = {};
+    typename Sums::Scores scores;
     if (sums_up) {
       slot = slot == kRing - 1 ? 0 : slot + 1;
       copy_wait<2 * kRing - 1>();
       sync_warp();
-#pragma unroll
-      for (int i = 0; i < kSteps; i += 2) {
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          const uint4 b = load_matrices(row_chunk<kHeadDim>(k_rows, 8 * n + lane % 8, 2 * i + lane / 8));
-          mma_16<kBfloat>(scores[n], q[i][0], 0, q[i][1], 0, b.x, b.y);
-          mma_16<kBfloat>(odd[n], q[i + 1][0], 0, q[i + 1][1], 0, b.z, b.w);
-        }
-      }
+      scores = Sums::multiply_keys(q, k_rows, lane);
       sync_warp();
     }
     copy_k();
@@ -241,37 +208,11 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const
       continue;
     }
 
-    float next_most = most;
-    const int begin = first_visible(v, use.context);
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      const int position = use.step * kStepTokens + 8 * n + 2 * t;
-      const auto visible = [&](int p) { return p >= begin && p < use.context; };
-      scores[n].x = visible(position) ? (scores[n].x + odd[n].x) * v.scale : -INFINITY;
-      scores[n].y = visible(position + 1) ? (scores[n].y + odd[n].y) * v.scale : -INFINITY;
-      next_most = fmaxf(next_most, fmaxf(scores[n].x, scores[n].y));
-    }
-    next_most = fmaxf(next_most, shuffle_xor(next_most, 1));
-    next_most = fmaxf(next_most, shuffle_xor(next_most, 2));
-    const float keep = weight_of(most, next_most);
-    most = next_most;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      scores[n].x = weight_of(scores[n].x, most);
-      scores[n].y = weight_of(scores[n].y, most);
-    }
-    weight = fmaf(weight, keep, scores[0].x + scores[0].y + (scores[1].x + scores[1].y));
-    const float low_keep = shuffle(keep, 8 * t), high_keep = shuffle(keep, 8 * t + 4);  // of heads 2 t and 2 t + 1
-    const uint32_t p0 = pair_from<kBfloat>(scores[0].x, scores[0].y), p1 = pair_from<kBfloat>(scores[1].x, scores[1].y);
+    const auto weights = sums.weigh(scores, v, use.step, use.context, lane);
 
     copy_wait<2 * kRing - 1>();
     sync_warp();
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {  // V^T times the weights
-      sums[i] = make_float4(sums[i].x * low_keep, sums[i].y * high_keep, sums[i].z * low_keep, sums[i].w * high_keep);
-      const uint4 w = load_matrices_transposed(row_chunk<kHeadDim>(v_rows, lane / 16 * 8 + lane % 8, 2 * i + lane / 8 % 2));
-      mma_16<kBfloat>(sums[i], w.x, w.y, w.z, w.w, p0, p1);
-    }
+    sums.add_values(v_rows, weights, lane);
     sync_warp();
     copy_v();
 
@@ -284,25 +225,22 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const
 
     // The chunk is complete.
     ++chunks_done;
-    weight += shuffle_xor(weight, 1);
-    weight += shuffle_xor(weight, 2);
+    sums.finish();
     if (is_prefix) {
-      const float2 factors = total_state.add(most, weight);
+      const float2 factors = total_state.add(sums.most, sums.weight);
       const float low_mine = shuffle(factors.x, 8 * t), high_mine = shuffle(factors.x, 8 * t + 4);
       const float low = shuffle(factors.y, 8 * t), high = shuffle(factors.y, 8 * t + 4);
 #pragma unroll
       for (int i = 0; i < kSteps; ++i) {
-        total[i] = make_float4(fmaf(sums[i].x, low, total[i].x * low_mine), fmaf(sums[i].y, high, total[i].y * high_mine),
-                               fmaf(sums[i].z, low, total[i].z * low_mine), fmaf(sums[i].w, high, total[i].w * high_mine));
+        total[i] = make_float4(fmaf(sums.of[i].x, low, total[i].x * low_mine), fmaf(sums.of[i].y, high, total[i].y * high_mine),
+                               fmaf(sums.of[i].z, low, total[i].z * low_mine), fmaf(sums.of[i].w, high, total[i].w * high_mine));
       }
     } else {
-      total_state.most = most, total_state.weight = weight;
+      total_state.most = sums.most, total_state.weight = sums.weight;
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) total[i] = sums[i];
+      for (int i = 0; i < kSteps; ++i) total[i] = sums.of[i];
     }
-    most = -INFINITY, weight = 0;
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) sums[i] = float4{};
+    sums.clear();
 
     const bool is_range_end = is_pair_end || to_use == 0;
     const int pair = use.sequence * v.kv.num_kv_heads + use.head;
@@ -321,15 +259,7 @@ __global__ void __launch_bounds__(kDecodeWarps* kWarp, 2) attention_decode(const
       }
     } else if (!is_prefix || is_range_end) {
       float* const to = part_at(a, pair, is_prefix ? global_warp : first_owner, is_prefix ? 0 : first_part + chunks_done - 1, part_floats);
-      float* const row = to + 2 * t * kHeadDim + g;
-#pragma unroll
-      for (int i = 0; i < kSteps; ++i) {
-        if (2 * t < group) row[16 * i] = total[i].x, row[16 * i + 8] = total[i].z;
-        if (2 * t + 1 < group) row[kHeadDim + 16 * i] = total[i].y, row[kHeadDim + 16 * i + 8] = total[i].w;
-      }
-      if (t == 0 && g < group) {
-        *reinterpret_cast<float2*>(to + group * kHeadDim + 2 * g) = make_float2(total_state.most, total_state.weight);
-      }
+      store_part<kHeadDim>(to, group, lane, total, total_state.most, total_state.weight);
       if (is_range_end && lane == 0) {
         stretches[2 * warp + (is_prefix ? 1 : 0)] = {.pair = pair,
                                                      .chunks = chunks_done,

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "backend/cuda/attention_decode.cuh"
+#include "backend/cuda/attention_few.cuh"
 #include "backend/cuda/attention_flash.cuh"
 #include "backend/cuda/kernels.h"
 
@@ -35,6 +36,9 @@ bool supports(const AttentionArgs& a, const DeviceInfo& info) {
          a.kv.block_tokens >= kStepTokens && static_cast<size_t>(kMaxDecode) * kv_heads <= CudaStream::kNumCounters;
 }
 
+// Up to so many pairs of at most so many positions go to attention_few.
+constexpr int kFewPairs = 64, kFewContext = 4096;
+
 // Decode sequences of one launch, so that the parts of cut pairs stay within kPartialBytes.
 constexpr size_t kPartialBytes = size_t{96} << 20;
 struct DecodePlan {
@@ -64,12 +68,35 @@ size_t decode_warps(size_t pairs, size_t group, const DeviceInfo& info) {
   return even * 10 >= warps * 9 ? even : warps;
 }
 
+// How attention_few is launched; num_blocks 0: the steps are dealt to the whole device instead.
+struct FewPlan {
+  unsigned num_blocks = 0;
+  int block_shift = 0;  // log2 of a cluster's blocks
+  size_t smem = 0;
+};
+template <int kHeadDim>
+FewPlan plan_few(const AttentionArgs& a, const AttentionView& view, const DeviceInfo& info) {
+  const int pairs = view.num_decode * view.kv.num_kv_heads;
+  if (info.sm < 90 || pairs == 0 || pairs > kFewPairs || a.batch.max_context > kFewContext) return {};
+  FewPlan plan;
+  plan.block_shift = pairs <= kFewPairs / 4 ? 3 : 2;
+  plan.num_blocks = static_cast<unsigned>(pairs << plan.block_shift);
+  const int chunks = chunk_of(std::max(a.batch.max_context, 1) - 1) + 1, warps = kFewWarps << plan.block_shift;
+  plan.smem = FewSmem<kHeadDim>::bytes(view.num_heads / view.kv.num_kv_heads, (chunks + warps - 1) / warps);
+  return plan.smem <= kBesideSmem ? plan : FewPlan{};
+}
+
 template <int kHeadDim, bool kBfloat>
 void run_kernels(const AttentionArgs& a, CudaStream& stream) {
   const AttentionView view = view_of(a);
+  const FewPlan few = plan_few<kHeadDim>(a, view, *stream.info);
+  if (few.num_blocks > 0) {
+    launch("attention_few", &attention_few<kHeadDim, kBfloat>, {few.num_blocks, kFewWarps * kWarp, few.smem, 1U << few.block_shift}, stream,
+           FewArgs{view, few.block_shift});
+  }
   const DecodePlan plan = plan_decode(a, *stream.info);
   const int at_once = static_cast<int>(plan.sequences);
-  for (int first = 0; first < view.num_decode; first += at_once) {
+  for (int first = few.num_blocks > 0 ? view.num_decode : 0; first < view.num_decode; first += at_once) {
     DecodeArgs args = {view, reinterpret_cast<float*>(stream.workspace), stream.counters, plan.num_chunks, 0, false};
     args.view.num_decode = std::min(at_once, view.num_decode - first);
     args.view.query_start += first;
@@ -77,11 +104,11 @@ void run_kernels(const AttentionArgs& a, CudaStream& stream) {
     args.view.block_tables += static_cast<ptrdiff_t>(first) * view.block_table_stride;
     const auto pairs = static_cast<size_t>(args.view.num_decode * view.kv.num_kv_heads);
     const size_t warps = decode_warps(pairs, static_cast<size_t>(view.num_heads / view.kv.num_kv_heads), *stream.info);
-    const size_t blocks = (warps + kDecodeWarps - 1) / kDecodeWarps;
+    const auto blocks = static_cast<unsigned>((warps + kDecodeWarps - 1) / kDecodeWarps);
     args.num_warps = static_cast<int>(warps);
     args.is_by_pair = pairs < warps;
     launch("attention_decode", &attention_decode<kHeadDim, kBfloat>,
-           {static_cast<unsigned>(blocks), kDecodeWarps * kWarp, DecodeSmem<kHeadDim>::bytes(args.view.num_decode)}, stream, args);
+           {even_blocks(blocks, stream), kDecodeWarps * kWarp, DecodeSmem<kHeadDim>::bytes(args.view.num_decode)}, stream, args);
   }
   if (view.num_sequences > view.num_decode) {
     const dim3 blocks((static_cast<unsigned>(a.batch.max_query_tokens) + kQueryTokens - 1) / kQueryTokens,

@@ -89,6 +89,42 @@ void check(TestDevice& device, const Case& c, Rng& rng) {
   device.clear();
 }
 
+// A decode row's bits are the same alone and among many: they take different kernels, and contexts are cut at different places.
+void check_bits(TestDevice& device, size_t kv_heads, size_t group, size_t head_dim, int32_t window, Format kv_format, Rng& rng) {
+  std::vector<SequenceShape> sequences;
+  const size_t count = 68 / kv_heads;  // more pairs than attention_few takes
+  for (size_t i = 0; i < count; ++i) sequences.push_back({1, 1 + static_cast<int32_t>(i * 131 % (device.is_small() ? 300 : 3000))});
+  const TestBatch batch = make_batch(device, sequences, 16, 100, rng);
+  const size_t columns = kv_heads * group * head_dim;
+  const Shape cache = {static_cast<size_t>(batch.num_blocks) * kv_heads * 16, head_dim};
+  HostTensor k = random_tensor(cache, kv_format, rng), v = random_tensor(cache, kv_format, rng);
+  HostTensor q = random_tensor({count, columns}, Format::f16, rng, 1.5F);
+  AttentionArgs args = {
+      .q = device.upload(q), .batch = batch.device, .scale = 1 / std::sqrt(static_cast<float>(head_dim)), .window = window};
+  args.kv = {device.upload(k).data,         device.upload(v).data, kv_format, batch.num_blocks, static_cast<int32_t>(kv_heads), 16,
+             static_cast<int32_t>(head_dim)};
+  args.y = device.allocate({count, columns}, Format::f16);
+  for (const KernelRow<AttentionArgs>& row : device.tables().attention) {
+    if (!row.supports(args, device.backend().info())) continue;
+    device.poison(args.y);
+    device.run(row, args);
+    const std::vector<float> together = device.download(args.y);
+    device.poison(args.y);
+    for (size_t i = 0; i < count; ++i) {
+      AttentionArgs one = args;
+      one.batch.num_tokens = one.batch.num_sequences = one.batch.num_decode = 1;
+      one.batch.query_start += i, one.batch.context_lengths += i;
+      one.batch.block_tables += i * static_cast<size_t>(one.batch.block_table_stride);
+      device.run(row, one);
+    }
+    const std::vector<float> alone = device.download(args.y);
+    expect(std::memcmp(alone.data(), together.data(), alone.size() * sizeof(float)) == 0,
+           fmt::format("{} kv heads {} group {} dim {} window {} {}: the same bits alone and among {}", row.name, kv_heads, group, head_dim,
+                       window, format_name(kv_format), count));
+  }
+  device.clear();
+}
+
 }  // namespace
 
 void test_attention(TestDevice& device) {
@@ -103,6 +139,10 @@ void test_attention(TestDevice& device) {
       {{{33, 33}, {64, 100}}, 1, 1, 64, 16, 40, Format::f16},
       {{{1, 9}, {17, 70}}, 1, 8, 128, 64, 0, Format::bf16},
   };
+  // More pairs than attention_few takes.
+  std::vector<SequenceShape> forty;
+  for (int32_t i = 0; i < 40; ++i) forty.push_back({1, 1 + i * 29 % 150});
+  cases.push_back({forty, 2, 2, 64, 16, 0, Format::f16});
   if (!device.is_small()) {
     for (size_t group = 1; group <= 8; ++group) {
       cases.push_back({{{1, 1000}, {1, 2049}, {1, 77}}, 2, group, 128, 16, 0, Format::f16});
@@ -116,6 +156,9 @@ void test_attention(TestDevice& device) {
     cases.push_back({many, 4, 7, 128, 16, 0, Format::f16});
   }
   for (const Case& c : cases) check(device, c, rng);
+  check_bits(device, 2, 1, 64, 0, Format::f16, rng);
+  check_bits(device, 4, 7, 128, 0, Format::f16, rng);
+  check_bits(device, 1, 3, 128, 200, Format::bf16, rng);
 }
 
 }  // namespace quern::cuda_test

@@ -206,6 +206,26 @@ QUERN_DEVICE float4 load_cluster16(const void* at, uint32_t rank) {
   return v;
 }
 
+// The same of 8 and 4 bytes.
+QUERN_DEVICE float2 load_cluster8(const void* at, uint32_t rank) {
+  float2 v = {};
+#if __CUDA_ARCH__ >= 900
+  uint32_t address;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(smem_address(at)), "r"(rank));
+  asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");
+#endif
+  return v;
+}
+QUERN_DEVICE float load_cluster4(const void* at, uint32_t rank) {
+  float v = 0;
+#if __CUDA_ARCH__ >= 900
+  uint32_t address;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(smem_address(at)), "r"(rank));
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
+#endif
+  return v;
+}
+
 // Between the blocks of a grid.
 
 // A value that another block of this grid has written.

@@ -14,18 +14,20 @@ struct Token {
 // Whether a ranks before b: the larger logit, the lower id among equals.
 QUERN_DEVICE bool is_before(const Token& a, const Token& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 
-// Combines the threads' values, in shared memory `scratch` (of kSampleWarps values); every thread gets the result.
+// Combines the threads' values, in shared memory `scratch` (of kSampleWarps values); every thread gets the result. Both halves are
+// butterflies: nvcc 13.0's assembler, from its level 2 on, drops the last three turns of a loop over warps 1 to 31 of a large T.
 template <class T, class Combine>
 QUERN_DEVICE T reduce_block(T value, T* scratch, const Combine& combine) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  static_assert(kSampleWarps == kWarp);
   sync_warp();  // see warp_sum()
   for (int mask = kWarp / 2; mask > 0; mask /= 2) value = combine(value, shuffle_xor_any(value, mask));
   sync_block();
   if (lane == 0) scratch[warp] = value;
   sync_block();
-  T total = scratch[0];
-  for (int i = 1; i < kSampleWarps; ++i) total = combine(total, scratch[i]);
-  return total;
+  value = scratch[lane];
+  for (int mask = kWarp / 2; mask > 0; mask /= 2) value = combine(value, shuffle_xor_any(value, mask));
+  return value;
 }
 
 // One row: logits in global memory, and the largest of every 64 of them in shared memory.

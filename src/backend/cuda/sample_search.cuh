@@ -14,20 +14,20 @@ struct Sums {
 template <class Share>
 QUERN_DEVICE SampleCut search_cut(const SampleView& row, const SampleCut& outer, double target, const Share& share, Sums* scratch) {
   // Shares of keys >= low reach the target, those of keys >= high do not.
-  uint64_t low = 0, high = static_cast<uint64_t>(order_key(row.largest)) + 1;
+  uint32_t low = 0, high = order_key(row.largest) + 1;
   double above = 0;  // shares of keys >= high
   bool is_reached = false;
   while (high - low > 1) {
-    const uint64_t step = (high - low + kThresholds) / (kThresholds + 1);
+    const uint32_t step = (high - low + kThresholds) / (kThresholds + 1);
     Sums sums = {};
-    const uint64_t first = low + step;
-    row.each(first > 0xffffffffU ? INFINITY : logit_of_key(static_cast<uint32_t>(first)), [&](int id, float logit) {
+    const uint32_t first = low + step;
+    row.each(logit_of_key(first), [&](int id, float logit) {
       const uint32_t key = order_key(logit);
       if (key < first || !outer.keeps(key, id)) return;
       const double part = share(row.weight(logit));
 #pragma unroll
       for (int i = 0; i < kThresholds; ++i) {
-        if (key >= low + step * static_cast<uint64_t>(i + 1)) sums.of[i] += part;
+        if (key >= low + step * static_cast<uint32_t>(i + 1)) sums.of[i] += part;
       }
     });
     sums = reduce_block(sums, scratch, [](Sums a, const Sums& b) {
@@ -36,7 +36,7 @@ QUERN_DEVICE SampleCut search_cut(const SampleView& row, const SampleCut& outer,
       return a;
     });
     for (int i = kThresholds - 1; i >= 0; --i) {
-      const uint64_t threshold = low + step * static_cast<uint64_t>(i + 1);
+      const uint32_t threshold = low + step * static_cast<uint32_t>(i + 1);
       if (threshold >= high) continue;
       if (sums.of[i] >= target) {
         low = threshold;
@@ -48,7 +48,7 @@ QUERN_DEVICE SampleCut search_cut(const SampleView& row, const SampleCut& outer,
     }
   }
   if (!is_reached) return outer;  // rounding kept the target out of reach: all of outer
-  const auto key = static_cast<uint32_t>(low);
+  const uint32_t key = low;
   const float logit = logit_of_key(key);
   // How many of the tokens with this key are needed, and the id of the last of them.
   const double part = share(row.weight(logit));

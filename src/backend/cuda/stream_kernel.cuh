@@ -93,6 +93,7 @@ template <class W, int kTiles, int kDepth>
 __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid_constant__ StreamArgs a) {
   constexpr int kSlotBytes = kTiles * W::kBytes;
   let_next_start();
+  if (static_cast<int>(blockIdx.x) >= a.num_tiles) return wait_for_previous();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const int tile_step = static_cast<int>(gridDim.x);
   unsigned char* const partials = dynamic_smem();
@@ -185,14 +186,16 @@ void run_stream(const StreamArgs& a, CudaStream& stream) {
     if (stream.info->smem_per_block < kTwoTilesSmem) return run_stream<W, 1>(a, stream);
   }
   constexpr int kDeep = kTiles == 2 ? 4 : W::kBytes < 2048 ? 8 : 4, kShallow = kTiles == 1 && W::kBytes < 2048 ? 4 : 3;
-  constexpr size_t kTwoOnOne = 113 * 1024;  // of shared memory, so that the next kernel's block fits beside this one
-  const unsigned blocks = static_cast<unsigned>(std::min(stream.info->num_sms, a.num_tiles));
+  const bool is_alone = a.norm != nullptr && stream.overlaps_launches;  // of the operations in turn, every second one
+  const unsigned blocks = even_blocks(static_cast<unsigned>(std::min(stream.info->num_sms, a.num_tiles)), stream);
   const size_t deep = stream_smem<W, kTiles, kDeep>(a.columns, a.num_tokens),
                shallow = stream_smem<W, kTiles, kShallow>(a.columns, a.num_tokens);
-  if (deep <= std::min(kTwoOnOne, stream.info->smem_per_block) || (shallow > kTwoOnOne && deep <= stream.info->smem_per_block)) {
-    launch("stream_product", &stream_product<W, kTiles, kDeep>, {blocks, kStreamThreads, deep}, stream, a);
+  if (deep <= std::min(kBesideSmem, stream.info->smem_per_block) || (shallow > kBesideSmem && deep <= stream.info->smem_per_block)) {
+    launch("stream_product", &stream_product<W, kTiles, kDeep>, {blocks, kStreamThreads, is_alone ? std::max(deep, kAloneSmem) : deep},
+           stream, a);
   } else {
-    launch("stream_product", &stream_product<W, kTiles, kShallow>, {blocks, kStreamThreads, shallow}, stream, a);
+    launch("stream_product", &stream_product<W, kTiles, kShallow>,
+           {blocks, kStreamThreads, is_alone ? std::max(shallow, kAloneSmem) : shallow}, stream, a);
   }
 }
 

@@ -166,11 +166,15 @@ inline void sync_cluster() {
   arrive_cluster();
   wait_cluster();
 }
-inline float4 load_cluster16(const void* at, uint32_t rank) {
+template <class T>
+T load_cluster(const void* at, uint32_t rank) {
   const auto& block = *emulation::current().block;
   const auto offset = static_cast<const unsigned char*>(at) - block.smem_data;
-  return *reinterpret_cast<const float4*>(block.cluster->blocks[rank]->smem_data + offset);
+  return *reinterpret_cast<const T*>(block.cluster->blocks[rank]->smem_data + offset);
 }
+inline float4 load_cluster16(const void* at, uint32_t rank) { return load_cluster<float4>(at, rank); }
+inline float2 load_cluster8(const void* at, uint32_t rank) { return load_cluster<float2>(at, rank); }
+inline float load_cluster4(const void* at, uint32_t rank) { return load_cluster<float>(at, rank); }
 
 inline float load_l2(const float* at) { return *at; }
 inline float2 load_l2_8(const float* at) { return *reinterpret_cast<const float2*>(at); }
