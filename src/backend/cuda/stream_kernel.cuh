@@ -5,6 +5,7 @@
 #pragma once
 #include "backend/cuda/launch.h"
 #include "backend/cuda/norm.cuh"
+#include "backend/cuda/placement.h"
 #include "backend/cuda/stream_finish.cuh"
 
 namespace quern::cuda {
