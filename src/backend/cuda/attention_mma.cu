@@ -6,6 +6,7 @@
 #include "backend/cuda/attention_few.cuh"
 #include "backend/cuda/attention_flash.cuh"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/placement.h"
 
 namespace quern::cuda {
 namespace {

@@ -72,7 +72,9 @@ struct Schedule {
   QUERN_DEVICE int pair_begin(int sequence, int head) const {
     return ends[sequence] * v.kv.num_kv_heads + head * (ends[sequence + 1] - ends[sequence]);
   }
-  QUERN_DEVICE int place(const Cursor& c) const { return pair_begin(c.sequence, c.head) + (c.step - c.first); }
+  QUERN_DEVICE int place(const Cursor& c) const {
+    return c.sequence == v.num_decode ? total() : pair_begin(c.sequence, c.head) + (c.step - c.first);
+  }
   QUERN_DEVICE void enter(Cursor& c) const {
     c.context = v.context_lengths[c.sequence];
     c.first = c.step = first_step(v, c.context);

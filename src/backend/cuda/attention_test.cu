@@ -110,11 +110,14 @@ void check_bits(TestDevice& device, size_t kv_heads, size_t group, size_t head_d
     device.run(row, args);
     const std::vector<float> together = device.download(args.y);
     device.poison(args.y);
+    const int32_t* const starts = device.upload(std::vector<int32_t>{0, 1});
     for (size_t i = 0; i < count; ++i) {
       AttentionArgs one = args;
       one.batch.num_tokens = one.batch.num_sequences = one.batch.num_decode = 1;
-      one.batch.query_start += i, one.batch.context_lengths += i;
+      one.batch.query_start = starts, one.batch.context_lengths += i, one.batch.positions += i;
       one.batch.block_tables += i * static_cast<size_t>(one.batch.block_table_stride);
+      one.q.data += i * args.q.row_bytes(), one.y.data += i * args.y.row_bytes();
+      one.q.shape = one.y.shape = {1, columns};
       device.run(row, one);
     }
     const std::vector<float> alone = device.download(args.y);

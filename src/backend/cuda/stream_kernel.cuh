@@ -5,6 +5,7 @@
 #pragma once
 #include "backend/cuda/launch.h"
 #include "backend/cuda/norm.cuh"
+#include "backend/cuda/placement.h"
 #include "backend/cuda/stream_finish.cuh"
 
 namespace quern::cuda {
@@ -172,31 +173,38 @@ __global__ void __launch_bounds__(kStreamThreads, 2) stream_product(const __grid
   }
 }
 
-// Shared memory of the deep and the shallow variant for `tokens` rows of `columns`.
+// Shared memory of the variant of kDepth stages for `tokens` rows of `columns`.
 template <class W, int kTiles, int kDepth>
 constexpr size_t stream_smem(int columns, int tokens) {
   return partial_bytes(kTiles) + static_cast<size_t>(kSlices * kDepth * kTiles * W::kBytes) +
          static_cast<size_t>(tokens) * static_cast<size_t>(x_stride(columns));
 }
 
-// kTiles: so many that a stage's sums do not wait for each other.
+template <class W, int kTiles, int kDepth>
+void launch_depth(const StreamArgs& a, CudaStream& stream) {
+  const unsigned blocks = even_blocks(static_cast<unsigned>(std::min(stream.info->num_sms, a.num_tiles)), stream);
+  const bool is_alone = a.norm != nullptr && stream.overlaps_launches;  // qkv, gate_up, head: never one after the other
+  const size_t smem = stream_smem<W, kTiles, kDepth>(a.columns, a.num_tokens);
+  launch("stream_product", &stream_product<W, kTiles, kDepth>, {blocks, kStreamThreads, is_alone ? std::max(smem, kAloneSmem) : smem},
+         stream, a);
+}
+
+// kTiles: so many that a stage's sums do not wait for each other. The most stages that leave the next kernel's block room beside this one;
+// where none does, the most that fit.
 template <class W, int kTiles>
 void run_stream(const StreamArgs& a, CudaStream& stream) {
   if constexpr (kTiles > 1) {
     if (stream.info->smem_per_block < kTwoTilesSmem) return run_stream<W, 1>(a, stream);
   }
-  constexpr int kDeep = kTiles == 2 ? 4 : W::kBytes < 2048 ? 8 : 4, kShallow = kTiles == 1 && W::kBytes < 2048 ? 4 : 3;
-  const bool is_alone = a.norm != nullptr && stream.overlaps_launches;  // of the operations in turn, every second one
-  const unsigned blocks = even_blocks(static_cast<unsigned>(std::min(stream.info->num_sms, a.num_tiles)), stream);
+  constexpr bool kIsSmall = kTiles * W::kBytes < 2048;  // bytes of a stage
+  constexpr int kDeep = kIsSmall ? 8 : W::kBits == 4 ? 4 : 5, kMiddle = 4, kShallow = kIsSmall ? 4 : 3;
+  const size_t beside = std::min(kBesideSmem, stream.info->smem_per_block);
   const size_t deep = stream_smem<W, kTiles, kDeep>(a.columns, a.num_tokens),
+               middle = stream_smem<W, kTiles, kMiddle>(a.columns, a.num_tokens),
                shallow = stream_smem<W, kTiles, kShallow>(a.columns, a.num_tokens);
-  if (deep <= std::min(kBesideSmem, stream.info->smem_per_block) || (shallow > kBesideSmem && deep <= stream.info->smem_per_block)) {
-    launch("stream_product", &stream_product<W, kTiles, kDeep>, {blocks, kStreamThreads, is_alone ? std::max(deep, kAloneSmem) : deep},
-           stream, a);
-  } else {
-    launch("stream_product", &stream_product<W, kTiles, kShallow>,
-           {blocks, kStreamThreads, is_alone ? std::max(shallow, kAloneSmem) : shallow}, stream, a);
-  }
+  if (deep <= beside || (shallow > beside && deep <= stream.info->smem_per_block)) return launch_depth<W, kTiles, kDeep>(a, stream);
+  if (middle <= beside) return launch_depth<W, kTiles, kMiddle>(a, stream);
+  launch_depth<W, kTiles, kShallow>(a, stream);
 }
 
 }  // namespace quern::cuda
