@@ -41,7 +41,8 @@ TEST(Linear, EveryRowAndFormat) {
               const LinearArgs args{.x = some_x, .w = &loaded.weight, .bias = bias.tensor, .residual = some_residual, .y = y.tensor};
               if (!row.supports(args, device.info())) continue;
               device.run(row, args);
-              std::vector<float>& all = first[arithmetic_of(loaded.weight)];
+              const std::string arithmetic = arithmetic_of(loaded.weight, row.name);
+              std::vector<float>& all = first[arithmetic];
               const std::string what = fmt::format("{} {} {}x{} rows {} threads {}", row.name, format.name, size.out, size.in, *count,
                                                    device.info().num_threads);
               if (!all.empty()) {
@@ -51,7 +52,7 @@ TEST(Linear, EveryRowAndFormat) {
               ASSERT_EQ(*count, kMostRows);
               all = copy_of(y);
               for (size_t m = 0; m < kMostRows; ++m) {
-                const auto seen = as_multiplied(x.f32(m), size.in, is_canonical ? Format::f32 : format.format);
+                const auto seen = as_multiplied(x.f32(m), size.in, format.format, arithmetic);
                 const auto exact = exact_products(seen, weights);
                 for (size_t n = 0; n < size.out; ++n) {
                   const double want = exact[n].value + bias.f32()[n] + residual.f32(m)[n];
@@ -65,12 +66,14 @@ TEST(Linear, EveryRowAndFormat) {
           }
         }
       }
+      const DeviceInfo& info = devices[0].info();  // QUERN_CPU_OFF may leave little
 #if defined(__x86_64__)
-      const bool has_panels = devices[0].info().avx2;  // QUERN_CPU_OFF may say no
+      const bool has_panels = info.avx2;
 #else
       const bool has_panels = true;
 #endif
-      EXPECT_EQ(first.size(), has_panels ? 2U : 1U) << format.name;
+      const bool has_pairs = format.format == Format::bf16 && info.avx512_bf16;
+      EXPECT_EQ(first.size(), 1U + (has_panels ? 1U : 0U) + (has_pairs ? 1U : 0U)) << format.name;
     }
   }
 }

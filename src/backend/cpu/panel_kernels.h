@@ -72,25 +72,35 @@ inline void add_group(const View& view, const int8_t* codes, const float* words,
   }
 }
 
+template <class S, class View>
+inline void add_remainder(const View& view, const Remainder& remainder, F& rest) {
+  F y[1] = {rest};
+  add_group<S, 1>(view, remainder.codes, remainder.words, y);
+  rest = y[0];
+}
+
 // Few rows: straight from the panel.
 template <class S>
 struct DirectKernel {
   template <int M>
-  static void run(const std::byte* panel, size_t columns, const int8_t* codes, const float* words, float* out) {
-    F y[M];
-    for (int m = 0; m < M; ++m) y[m] = Lanes::zero();
+  static void run(const std::byte* panel, size_t columns, const int8_t* codes, const float* words, const Remainder* remainder, float* out) {
+    F y[M], rest[M];
+    for (int m = 0; m < M; ++m) y[m] = rest[m] = Lanes::zero();
     for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
       fetch_ahead<S>(panel);
       LANES_UNROLL
       for (int g = 0; g < S::kBlock / 32; ++g) {
         Group<S::kHalves> group;
         S::load(panel, g, group);
-        add_group<S, M>(LoadedGroup<S::kHalves>{group}, codes, words, y);
+        const LoadedGroup<S::kHalves> view{group};
+        add_group<S, M>(view, codes, words, y);
         codes += kGroup * M;
         words += kGroupWords * M;
+        for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder)
+          add_remainder<S>(view, *remainder, rest[M == 1 ? 0 : remainder->row]);
       }
     }
-    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, y[m]);
+    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, Lanes::add(y[m], rest[m]));
   }
 };
 
@@ -110,6 +120,17 @@ struct TileKernel {
   }
 };
 
+// The remainders of a tile whose groups lie in the stage that begins with group `first` and ends before `end`.
+template <class U, class View>
+inline void add_remainders(const std::byte* stage, size_t first, size_t end, const Remainder* remainder, float* rest) {
+  for (; remainder->group < end; ++remainder) {
+    float* const sum = rest + remainder->row * kLanes;
+    F total = Lanes::load(sum);
+    add_remainder<U>(View{stage + (remainder->group - first) * U::kBytes}, *remainder, total);
+    Lanes::store(sum, total);
+  }
+}
+
 template <class S>
 inline void unpack_stage(const std::byte* panel, size_t columns, std::byte* stage) {
   for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
@@ -124,28 +145,50 @@ inline void unpack_stage(const std::byte* panel, size_t columns, std::byte* stag
 }
 
 template <class S>
+inline void scale_rows(const PanelTask& task) {
+  if constexpr (!S::kScaled) {
+    const F scale = Lanes::load(reinterpret_cast<const float*>(task.panel + task.rows->padded_columns / S::kBlock * S::kBytes));
+    for (size_t i = 0; i < task.rows->rows * kLanes; i += kLanes) Lanes::store(task.y + i, Lanes::mul(Lanes::load(task.y + i), scale));
+  }
+}
+
+// After the last stage.
+template <class S>
+inline void finish_integer(const PanelTask& task) {
+  for (size_t i = 0; i < task.rows->rows * kLanes; i += kLanes) {
+    Lanes::store(task.y + i, Lanes::add(Lanes::load(task.y + i), Lanes::load(task.rest + i)));
+  }
+  scale_rows<S>(task);
+}
+
+template <class S>
 void multiply_integer(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
-  const size_t columns = x.padded_columns;
+  const size_t columns = x.padded_columns, groups = x.groups();
   if (x.rows <= Lanes::kDirectTile) {
-    with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, columns, x.codes, x.words, task.y);
+    with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, columns, x.codes, x.words, x.remainders, task.y);
+    scale_rows<S>(task);
   } else {
+    using U = Unpacked<S>;
     const Tiles tiles(x.rows, Lanes::kIntegerTile);
-    for (size_t i = 0; i < x.rows * kLanes; i += kLanes) Lanes::store(task.y + i, Lanes::zero());
-    for (size_t k = 0; k < columns; k += kStage) {
+    for (size_t i = 0; i < x.rows * kLanes; i += kLanes) {
+      Lanes::store(task.y + i, Lanes::zero());
+      Lanes::store(task.rest + i, Lanes::zero());
+    }
+    for (size_t k = 0, stage = 0; k < columns; k += kStage, ++stage) {
       const size_t part = columns - k < kStage ? columns - k : kStage;
       unpack_stage<S>(task.panel + k / S::kBlock * S::kBytes, part, task.stage);
       for (size_t t = 0; t < tiles.count; ++t) {
         const size_t first = tiles.first(t), rows = tiles.rows(t);
         const int8_t* codes = x.codes + first * columns + k * rows;
         const float* words = x.words + (first * columns + k * rows) / kGroup * kGroupWords;
-        with_rows<TileKernel<Unpacked<S>>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup, codes, words, task.y + first * kLanes);
+        with_rows<TileKernel<U>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup, codes, words, task.y + first * kLanes);
+        add_remainders<U, UnpackedGroup<U>>(task.stage, k / kGroup, (k + part) / kGroup,
+                                            x.remainders + first * (groups + 1) + x.stage_remainders[t * x.stages() + stage],
+                                            task.rest + first * kLanes);
       }
     }
-  }
-  if constexpr (!S::kScaled) {
-    const F scale = Lanes::load(reinterpret_cast<const float*>(task.panel + columns / S::kBlock * S::kBytes));
-    for (size_t i = 0; i < x.rows * kLanes; i += kLanes) Lanes::store(task.y + i, Lanes::mul(Lanes::load(task.y + i), scale));
+    finish_integer<S>(task);
   }
 }
 
@@ -226,22 +269,16 @@ inline void normalize(const float* x, const float* norm, float epsilon, size_t c
   for (size_t k = whole; k < columns; ++k) scratch[k] = scratch[k] * factor * norm[k];
 }
 
-// One group of a row: 32 bytes of codes and the words, `step` rows in the tile.
-// scale = max|x| / 127. The largest magnitude is found in the bits, so that a NaN or an infinity becomes the scale and so the result.
-inline void quantize_group(const float* x, int8_t* codes, float* words, size_t step) {
-  const I magnitude = Lanes::all_i(0x7fffffff);
-  F low = Lanes::load(x), high = Lanes::load(x + kLanes);
-  const int32_t bits =
-      Lanes::largest_i(Lanes::max_i(Lanes::and_i(Lanes::as_int(low), magnitude), Lanes::and_i(Lanes::as_int(high), magnitude)));
-  float most;
-  __builtin_memcpy(&most, &bits, 4);
-  const float scale = most / 127.F;
-  const float inverse = scale > 0x1p-120F ? 1.F / scale : 0.F;  // below, all codes are 0
-  low = Lanes::round(Lanes::mul(low, Lanes::all(inverse)));
-  high = Lanes::round(Lanes::mul(high, Lanes::all(inverse)));
-  Lanes::store_bytes(codes, low, high);
-  const bool finite = most < __builtin_inff();
-  const int32_t sum0 = finite ? Lanes::sum_i(Lanes::to_int(low)) : 0, sum1 = finite ? Lanes::sum_i(Lanes::to_int(high)) : 0;
+// Of x as normalize() leaves it: the magnitude of a group above which its remainder is kept.
+inline float remainder_limit(const float* x, size_t columns) {
+  F squares = Lanes::zero();
+  for (size_t k = 0; k < columns; k += kLanes) squares = Lanes::fma(Lanes::load(x + k), Lanes::load(x + k), squares);
+  return kRemainderAbove * __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(columns));
+}
+
+// The words of a group, `step` rows in the tile, from its codes as floats.
+inline void put_words(F low, F high, float scale, float* words, size_t step) {
+  const int32_t sum0 = Lanes::sum_i(Lanes::to_int(low)), sum1 = Lanes::sum_i(Lanes::to_int(high));
   const auto put = [&](int word, int32_t value) { __builtin_memcpy(words + static_cast<size_t>(word) * step, &value, 4); };
   words[kScale * step] = scale;
   put(kMinusSum, -(sum0 + sum1));
@@ -252,28 +289,95 @@ inline void quantize_group(const float* x, int8_t* codes, float* words, size_t s
   words[kScaledSum1 * step] = scale * static_cast<float>(sum1);
 }
 
-void prepare_rows(const PrepareTask& task) {
-  const PreparedRows& to = *task.rows;
-  for (size_t row = task.begin; row < task.end; ++row) {
-    const size_t source = task.row_ids == nullptr ? row : static_cast<size_t>(task.row_ids[row]);
-    normalize(task.x + source * to.columns, task.norm, task.epsilon, to.columns, task.scratch);
-    if (to.values != nullptr) {
-      const Tiles tiles(to.rows, to.float_tile);
-      const size_t tile = tiles.of(row), first = tiles.first(tile), step = tiles.rows(tile);
-      float* values = to.values + first * to.columns + (row - first);
-      for (size_t k = 0; k < to.columns; ++k) values[k * step] = task.scratch[k];
-    }
-    if (to.codes != nullptr) {
-      const Tiles tiles(to.rows, to.integer_tile);
-      const size_t tile = tiles.of(row), first = tiles.first(tile), step = tiles.rows(tile), i = row - first;
-      int8_t* codes = to.codes + first * to.padded_columns + i * 4;
-      float* words = to.words + first * to.padded_columns / kGroup * kGroupWords + i;
-      for (size_t k = 0; k < to.padded_columns; k += kGroup, words += kGroupWords * step) {
-        alignas(64) int8_t group[kGroup];
-        quantize_group(task.scratch + k, group, words, step);
-        for (size_t q = 0; q < kGroup; q += 4) __builtin_memcpy(codes + (k + q) * step, group + q, 4);
+// One group of a row: 32 bytes of codes and the words, and whether it has a remainder.
+// scale = max|x| / 127. The largest magnitude is found in the bits, so that a NaN or an infinity becomes the scale and so the result.
+inline bool quantize_group(const float* x, float limit, int8_t* codes, float* words, size_t step, Remainder* remainder) {
+  const I magnitude = Lanes::all_i(0x7fffffff);
+  F low = Lanes::load(x), high = Lanes::load(x + kLanes);
+  const int32_t bits =
+      Lanes::largest_i(Lanes::max_i(Lanes::and_i(Lanes::as_int(low), magnitude), Lanes::and_i(Lanes::as_int(high), magnitude)));
+  float most;
+  __builtin_memcpy(&most, &bits, 4);
+  const float scale = most / 127.F;
+  if (!(most < __builtin_inff())) {
+    Lanes::store_bytes(codes, Lanes::zero(), Lanes::zero());
+    put_words(Lanes::zero(), Lanes::zero(), scale, words, step);
+    return false;
+  }
+  const F inverse = Lanes::all(scale > 0x1p-120F ? 1.F / scale : 0.F);  // below, all codes are 0
+  low = Lanes::mul(low, inverse);
+  high = Lanes::mul(high, inverse);
+  const F whole_low = Lanes::round(low), whole_high = Lanes::round(high);
+  Lanes::store_bytes(codes, whole_low, whole_high);
+  put_words(whole_low, whole_high, scale, words, step);
+  if (!(most > limit)) return false;
+  const F steps = Lanes::all(254.F);  // half a step becomes 127
+  low = Lanes::round(Lanes::mul(Lanes::sub(low, whole_low), steps));
+  high = Lanes::round(Lanes::mul(Lanes::sub(high, whole_high), steps));
+  Lanes::store_bytes(remainder->codes, low, high);
+  put_words(low, high, scale / 254.F, remainder->words, 1);
+  return true;
+}
+
+// Tile `tile` of normalized rows x, `padded_columns` apart, to codes, words and remainders.
+inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t tile, const float* x) {
+  const size_t first = tiles.first(tile), rows = tiles.rows(tile), columns = to.padded_columns, groups = to.groups();
+  float limits[kMostTile];
+  for (size_t m = 0; m < rows; ++m) limits[m] = remainder_limit(x + m * columns, columns);
+  int8_t* codes = to.codes + first * columns;
+  float* words = to.words + first * groups * kGroupWords;
+  Remainder* const begin = to.remainders + first * (groups + 1);
+  Remainder* remainder = begin;
+  for (size_t g = 0; g < groups; ++g, codes += kGroup * rows, words += kGroupWords * rows) {
+    if (g % (kStage / kGroup) == 0)
+      to.stage_remainders[tile * to.stages() + g / (kStage / kGroup)] = static_cast<uint32_t>(remainder - begin);
+    for (size_t m = 0; m < rows; ++m) {
+      alignas(64) int8_t group[kGroup];
+      if (quantize_group(x + m * columns + g * kGroup, limits[m], group, words + m, rows, remainder)) {
+        remainder->group = static_cast<uint16_t>(g);
+        remainder->row = static_cast<uint16_t>(m);
+        ++remainder;
+      }
+      if (to.codes_by_row) {
+        __builtin_memcpy(codes + m * kGroup, group, kGroup);
+      } else {
+        for (size_t q = 0; q < kGroup; q += 4) __builtin_memcpy(codes + (q * rows + 4 * m), group + q, 4);
       }
     }
+  }
+  remainder->group = kNoGroup;
+}
+
+// To nearest, ties to even; a NaN stays one.
+inline uint16_t rounded_bf16(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, 4);
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return 0x7fc0;
+  return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+}
+
+void prepare_rows(const PrepareTask& task) {
+  const PreparedRows& to = *task.rows;
+  const Tiles tiles(to.rows, to.integer_tile);
+  for (size_t row = task.begin; row < task.end; ++row) {
+    const size_t source = task.row_ids == nullptr ? row : static_cast<size_t>(task.row_ids[row]);
+    const size_t tile = tiles.of(row), place = row - tiles.first(tile);
+    float* const x = task.scratch + place * ((to.columns + kGroup - 1) / kGroup * kGroup);
+    normalize(task.x + source * to.columns, task.norm, task.epsilon, to.columns, x);
+    if (to.values != nullptr || to.pairs != nullptr) {
+      const Tiles float_tiles(to.rows, to.float_tile);
+      const size_t float_tile = float_tiles.of(row), first = float_tiles.first(float_tile), step = float_tiles.rows(float_tile);
+      if (to.values != nullptr) {
+        float* values = to.values + first * to.columns + (row - first);
+        for (size_t k = 0; k < to.columns; ++k) values[k * step] = x[k];
+      } else {
+        uint32_t* pairs = to.pairs + first * to.num_pairs() + (row - first);
+        for (size_t k = 0; k < to.columns; k += 2, pairs += step) {
+          *pairs = rounded_bf16(x[k]) | (k + 1 < to.columns ? static_cast<uint32_t>(rounded_bf16(x[k + 1])) << 16 : 0U);
+        }
+      }
+    }
+    if (to.codes != nullptr && place + 1 == tiles.rows(tile)) quantize_tile(to, tiles, tile, task.scratch);
   }
 }
 
@@ -301,30 +405,46 @@ void store_rows(const StoreTask& task) {
   }
 }
 
-constexpr PanelKernels make_panel_kernels(const char* name) {
-  PanelKernels k = {name, Lanes::kFloatTile, Lanes::kIntegerTile, prepare_rows, {}, store_rows};
+// Without any format.
+constexpr PanelKernels make_bare_kernels(const char* name) {
+  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, false, prepare_rows, {}, store_rows};
+}
+
+// Multiply<S>::run for every integer source.
+template <template <class> class Multiply>
+constexpr void set_integer_kernels(PanelKernels& k) {
   const auto set = [&](Format format, void (*multiply)(const PanelTask&)) { k.multiply[static_cast<size_t>(format)] = multiply; };
-  set(Format::f32, multiply_float<F32Source>);
-  set(Format::f16, multiply_float<F16Source>);
-  set(Format::bf16, multiply_float<Bf16Source>);
-  set(Format::i8, multiply_integer<I8Row>);
-  set(Format::i8g32, multiply_integer<I8G<32>>);
-  set(Format::i8g64, multiply_integer<I8G<64>>);
-  set(Format::i8g128, multiply_integer<I8G<128>>);
-  set(Format::i4g32, multiply_integer<I4<32>>);
-  set(Format::i4g64, multiply_integer<I4<64>>);
-  set(Format::i4g128, multiply_integer<I4<128>>);
-  set(Format::i4g32z, multiply_integer<I4Z<32>>);
-  set(Format::i4g64z, multiply_integer<I4Z<64>>);
-  set(Format::i4g128z, multiply_integer<I4Z<128>>);
-  set(Format::q4_1, multiply_integer<Q4_1>);
-  set(Format::q5_0, multiply_integer<Q5_0>);
-  set(Format::q5_1, multiply_integer<Q5_1>);
-  set(Format::q2_k, multiply_integer<Q2_K>);
-  set(Format::q3_k, multiply_integer<Q3_K>);
-  set(Format::q4_k, multiply_integer<Q4_K>);
-  set(Format::q5_k, multiply_integer<Q5_K>);
-  set(Format::q6_k, multiply_integer<Q6_K>);
+  set(Format::i8, Multiply<I8Row>::run);
+  set(Format::i8g32, Multiply<I8G<32>>::run);
+  set(Format::i8g64, Multiply<I8G<64>>::run);
+  set(Format::i8g128, Multiply<I8G<128>>::run);
+  set(Format::i4g32, Multiply<I4<32>>::run);
+  set(Format::i4g64, Multiply<I4<64>>::run);
+  set(Format::i4g128, Multiply<I4<128>>::run);
+  set(Format::i4g32z, Multiply<I4Z<32>>::run);
+  set(Format::i4g64z, Multiply<I4Z<64>>::run);
+  set(Format::i4g128z, Multiply<I4Z<128>>::run);
+  set(Format::q4_1, Multiply<Q4_1>::run);
+  set(Format::q5_0, Multiply<Q5_0>::run);
+  set(Format::q5_1, Multiply<Q5_1>::run);
+  set(Format::q2_k, Multiply<Q2_K>::run);
+  set(Format::q3_k, Multiply<Q3_K>::run);
+  set(Format::q4_k, Multiply<Q4_K>::run);
+  set(Format::q5_k, Multiply<Q5_K>::run);
+  set(Format::q6_k, Multiply<Q6_K>::run);
+}
+
+template <class S>
+struct MultiplyInteger {
+  static void run(const PanelTask& task) { multiply_integer<S>(task); }
+};
+
+constexpr PanelKernels make_panel_kernels(const char* name) {
+  PanelKernels k = make_bare_kernels(name);
+  k.multiply[static_cast<size_t>(Format::f32)] = multiply_float<F32Source>;
+  k.multiply[static_cast<size_t>(Format::f16)] = multiply_float<F16Source>;
+  k.multiply[static_cast<size_t>(Format::bf16)] = multiply_float<Bf16Source>;
+  set_integer_kernels<MultiplyInteger>(k);
   return k;
 }
 
