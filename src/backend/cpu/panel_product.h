@@ -20,7 +20,7 @@ inline constexpr size_t kLanes = 16;     // output rows of a panel
 inline constexpr size_t kMostTile = 16;  // rows of any tile of integers
 inline constexpr size_t kGroup = 32;     // columns that share a scale of x
 // A group keeps its remainder when its largest magnitude is above so many times the root of the row's mean square.
-inline constexpr float kRemainderAbove = 2.5F;
+inline constexpr float kRemainderAbove = 3;
 inline constexpr size_t kFloatBlock = 256;  // columns of a chain
 inline constexpr size_t kStage = 1024;      // columns of a panel that are unpacked at once, into kStageBytes
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
