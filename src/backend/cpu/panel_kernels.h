@@ -37,9 +37,25 @@ struct UnpackedGroup {
   F offset(int i) const { return Lanes::load(reinterpret_cast<const float*>(p + U::kOffsets + i * kVector)); }
 };
 
+// A group of M rows of x as a tile has it: code(q, m) points at 4 codes, word(w, m) at a word.
+template <int M>
+struct TileGroup {
+  const int8_t* codes;
+  const float* words;
+  const int8_t* code(int q, int m) const { return codes + (q * M + m) * 4; }
+  const float* word(int w, int m) const { return words + w * M + m; }
+};
+
+// Neighbouring remainders of one group.
+struct RemainderGroup {
+  const Remainder* remainders;
+  const int8_t* code(int q, int m) const { return remainders[m].codes + q * 4; }
+  const float* word(int w, int m) const { return remainders[m].words + w; }
+};
+
 // y[m] += x's group . the group, for M rows.
-template <class S, int M, class View>
-inline void add_group(const View& view, const int8_t* codes, const float* words, F (&y)[M]) {
+template <class S, int M, class View, class X>
+inline void add_group(const View& view, const X& x, F (&y)[M]) {
   constexpr int kQuads = 8 / S::kHalves;
   LANES_UNROLL
   for (int half = 0; half < S::kHalves; ++half) {
@@ -48,7 +64,7 @@ inline void add_group(const View& view, const int8_t* codes, const float* words,
     LANES_UNROLL
     for (int m = 0; m < M; ++m) {
       if constexpr (S::kShift >= 0) {
-        dots[m].start(Lanes::shift_left<S::kShift>(Lanes::load_all_i(words + minus_sum * M + m)));
+        dots[m].start(Lanes::shift_left<S::kShift>(Lanes::load_all_i(x.word(minus_sum, m))));
       } else {
         dots[m].start(Lanes::all_i(0));
       }
@@ -57,25 +73,26 @@ inline void add_group(const View& view, const int8_t* codes, const float* words,
     for (int q = 0; q < kQuads; ++q) {
       const Codes code = view.code(half * kQuads + q);
       LANES_UNROLL
-      for (int m = 0; m < M; ++m) dots[m].add(code, codes + ((half * kQuads + q) * M + m) * 4, q);
+      for (int m = 0; m < M; ++m) dots[m].add(code, x.code(half * kQuads + q, m), q);
     }
     LANES_UNROLL
     for (int m = 0; m < M; ++m) {
-      const F sum = Lanes::to_float(dots[m].end()), x_scale = Lanes::all(words[kScale * M + m]);
+      const F sum = Lanes::to_float(dots[m].end()), x_scale = Lanes::all(*x.word(kScale, m));
       if constexpr (S::kScaled) {
         y[m] = Lanes::fma(sum, Lanes::mul(view.scale(half), x_scale), y[m]);
       } else {
         y[m] = Lanes::fma(sum, x_scale, y[m]);
       }
-      if constexpr (S::kOffset) y[m] = Lanes::fma(view.offset(half), Lanes::all(words[scaled_sum * M + m]), y[m]);
+      if constexpr (S::kOffset) y[m] = Lanes::fma(view.offset(half), Lanes::all(*x.word(scaled_sum, m)), y[m]);
     }
   }
 }
 
+// rest[remainder's row] += remainder . the group.
 template <class S, class View>
-inline void add_remainder(const View& view, const Remainder& remainder, F& rest) {
+inline void add_remainder(const View& view, const Remainder* remainder, F& rest) {
   F y[1] = {rest};
-  add_group<S, 1>(view, remainder.codes, remainder.words, y);
+  add_group<S, 1>(view, RemainderGroup{remainder}, y);
   rest = y[0];
 }
 
@@ -93,11 +110,11 @@ struct DirectKernel {
         Group<S::kHalves> group;
         S::load(panel, g, group);
         const LoadedGroup<S::kHalves> view{group};
-        add_group<S, M>(view, codes, words, y);
+        add_group<S, M>(view, TileGroup<M>{codes, words}, y);
         codes += kGroup * M;
         words += kGroupWords * M;
         for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder)
-          add_remainder<S>(view, *remainder, rest[M == 1 ? 0 : remainder->row]);
+          add_remainder<S>(view, remainder, rest[M == 1 ? 0 : remainder->row]);
       }
     }
     for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, Lanes::add(y[m], rest[m]));
@@ -113,20 +130,30 @@ struct TileKernel {
     LANES_UNROLL
     for (int m = 0; m < M; ++m) y[m] = Lanes::load(out + m * kLanes);
     for (size_t g = 0; g < groups; ++g, stage += U::kBytes, codes += kGroup * M, words += kGroupWords * M) {
-      add_group<U, M>(UnpackedGroup<U>{stage}, codes, words, y);
+      add_group<U, M>(UnpackedGroup<U>{stage}, TileGroup<M>{codes, words}, y);
     }
     LANES_UNROLL
     for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, y[m]);
   }
 };
 
-// The remainders of a tile whose groups lie in the stage that begins with group `first` and ends before `end`.
+// The remainders of a tile of `rows` rows whose groups lie in the stage that begins with group `first` and ends before `end`.
 template <class U, class View>
-inline void add_remainders(const std::byte* stage, size_t first, size_t end, const Remainder* remainder, float* rest) {
+inline void add_remainders(const std::byte* stage, size_t first, size_t end, size_t rows, const Remainder* remainder, float* rest) {
+  if (comes_in_pairs(rows)) {
+    for (; remainder->group < end; remainder += 2) {
+      float *const sum0 = rest + remainder[0].row * kLanes, *const sum1 = rest + remainder[1].row * kLanes;
+      F y[2] = {Lanes::load(sum0), Lanes::load(sum1)};
+      add_group<U, 2>(View{stage + (remainder->group - first) * U::kBytes}, RemainderGroup{remainder}, y);
+      Lanes::store(sum0, y[0]);
+      Lanes::store(sum1, y[1]);
+    }
+    return;
+  }
   for (; remainder->group < end; ++remainder) {
     float* const sum = rest + remainder->row * kLanes;
     F total = Lanes::load(sum);
-    add_remainder<U>(View{stage + (remainder->group - first) * U::kBytes}, *remainder, total);
+    add_remainder<U>(View{stage + (remainder->group - first) * U::kBytes}, remainder, total);
     Lanes::store(sum, total);
   }
 }
@@ -164,7 +191,7 @@ inline void finish_integer(const PanelTask& task) {
 template <class S>
 void multiply_integer(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
-  const size_t columns = x.padded_columns, groups = x.groups();
+  const size_t columns = x.padded_columns;
   if (x.rows <= Lanes::kDirectTile) {
     with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, columns, x.codes, x.words, x.remainders, task.y);
     scale_rows<S>(task);
@@ -183,8 +210,8 @@ void multiply_integer(const PanelTask& task) {
         const int8_t* codes = x.codes + first * columns + k * rows;
         const float* words = x.words + (first * columns + k * rows) / kGroup * kGroupWords;
         with_rows<TileKernel<U>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup, codes, words, task.y + first * kLanes);
-        add_remainders<U, UnpackedGroup<U>>(task.stage, k / kGroup, (k + part) / kGroup,
-                                            x.remainders + first * (groups + 1) + x.stage_remainders[t * x.stages() + stage],
+        add_remainders<U, UnpackedGroup<U>>(task.stage, k / kGroup, (k + part) / kGroup, rows,
+                                            x.remainders + first * remainders_a_row(x) + x.stage_remainders[t * num_stages(x) + stage],
                                             task.rest + first * kLanes);
       }
     }
@@ -321,16 +348,17 @@ inline bool quantize_group(const float* x, float limit, int8_t* codes, float* wo
 
 // Tile `tile` of normalized rows x, `padded_columns` apart, to codes, words and remainders.
 inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t tile, const float* x) {
-  const size_t first = tiles.first(tile), rows = tiles.rows(tile), columns = to.padded_columns, groups = to.groups();
+  const size_t first = tiles.first(tile), rows = tiles.rows(tile), columns = to.padded_columns, groups = num_groups(to);
   float limits[kMostTile];
   for (size_t m = 0; m < rows; ++m) limits[m] = remainder_limit(x + m * columns, columns);
   int8_t* codes = to.codes + first * columns;
   float* words = to.words + first * groups * kGroupWords;
-  Remainder* const begin = to.remainders + first * (groups + 1);
+  Remainder* const begin = to.remainders + first * remainders_a_row(to);
   Remainder* remainder = begin;
   for (size_t g = 0; g < groups; ++g, codes += kGroup * rows, words += kGroupWords * rows) {
     if (g % (kStage / kGroup) == 0)
-      to.stage_remainders[tile * to.stages() + g / (kStage / kGroup)] = static_cast<uint32_t>(remainder - begin);
+      to.stage_remainders[tile * num_stages(to) + g / (kStage / kGroup)] = static_cast<uint32_t>(remainder - begin);
+    const Remainder* const of_group = remainder;
     for (size_t m = 0; m < rows; ++m) {
       alignas(64) int8_t group[kGroup];
       if (quantize_group(x + m * columns + g * kGroup, limits[m], group, words + m, rows, remainder)) {
@@ -343,6 +371,11 @@ inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t til
       } else {
         for (size_t q = 0; q < kGroup; q += 4) __builtin_memcpy(codes + (q * rows + 4 * m), group + q, 4);
       }
+    }
+    if (comes_in_pairs(rows) && (remainder - of_group) % 2 != 0) {  // one more of zeros, of another row
+      const auto row = static_cast<uint16_t>((remainder[-1].row + 1U) % rows);
+      *remainder = {.codes = {}, .words = {}, .group = static_cast<uint16_t>(g), .row = row};
+      ++remainder;
     }
   }
   remainder->group = kNoGroup;
@@ -371,7 +404,7 @@ void prepare_rows(const PrepareTask& task) {
         float* values = to.values + first * to.columns + (row - first);
         for (size_t k = 0; k < to.columns; ++k) values[k * step] = x[k];
       } else {
-        uint32_t* pairs = to.pairs + first * to.num_pairs() + (row - first);
+        uint32_t* pairs = to.pairs + first * num_pairs(to) + (row - first);
         for (size_t k = 0; k < to.columns; k += 2, pairs += step) {
           *pairs = rounded_bf16(x[k]) | (k + 1 < to.columns ? static_cast<uint32_t>(rounded_bf16(x[k + 1])) << 16 : 0U);
         }

@@ -52,13 +52,20 @@ struct PreparedRows {
   float* words = nullptr;
   size_t integer_tile = 1;
   bool codes_by_row = false;             // codes are [columns / 32][rows][32], and 15 more rows may be read behind the last
-  Remainder* remainders = nullptr;       // of a tile: in order of groups, then rows, from first row * (groups + 1) on
+  Remainder* remainders = nullptr;       // of a tile: in order of groups, then rows, from first row * remainders_a_row on
   uint32_t* stage_remainders = nullptr;  // of a tile: which is the first of each stage; [tiles][stages]
-
-  size_t num_pairs() const { return (columns + 1) / 2; }
-  size_t groups() const { return padded_columns / kGroup; }
-  size_t stages() const { return (padded_columns + kStage - 1) / kStage; }
 };
+
+// Of internal linkage, see above.
+namespace {
+inline size_t num_pairs(const PreparedRows& x) { return (x.columns + 1) / 2; }
+inline size_t num_groups(const PreparedRows& x) { return x.padded_columns / kGroup; }
+inline size_t num_stages(const PreparedRows& x) { return (x.padded_columns + kStage - 1) / kStage; }
+// In tiles of so many rows a group's remainders come in pairs, which share the weights that are loaded for them.
+inline bool comes_in_pairs(size_t rows) { return rows >= 5; }
+// Of the memory for them: a tile of 5 rows may have 6 a group, and there is one that ends the tile.
+inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) * 5 / 4 + 2; }
+}  // namespace
 
 // rmsnorm (when `norm` is given) and preparing of rows [begin, end), whole tiles of integers; row m is x + row_ids[m] * columns (row_ids
 // null: m).

@@ -37,7 +37,7 @@ struct PairKernel {
 void multiply_pairs(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
   const Tiles tiles(x.rows, Lanes::kFloatTile);
-  const size_t all = x.num_pairs();
+  const size_t all = num_pairs(x);
   for (size_t i = 0; i < x.rows * kLanes; i += kLanes) Lanes::store(task.y + i, Lanes::zero());
   for (size_t k = 0; k < all; k += kFloatBlock / 2) {
     const size_t part = all - k < kFloatBlock / 2 ? all - k : kFloatBlock / 2;

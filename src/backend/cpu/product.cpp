@@ -73,16 +73,16 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
     return std::ranges::any_of(in.w->parts, [&](const Tensor& part) { return is_float(part.format) == floats; });
   };
   if (has(true) && kernels.rounds_to_bf16) {
-    p.pairs = pieces.take<uint32_t>(rows * p.num_pairs());
+    p.pairs = pieces.take<uint32_t>(rows * num_pairs(p));
   } else if (has(true)) {
     p.values = pieces.take<float>(rows * p.columns);
   }
   if (has(false)) {
     const size_t behind = p.codes_by_row ? kMostTile : 0;
     p.codes = pieces.take<int8_t>(rows * p.padded_columns + behind * kGroup);
-    p.words = pieces.take<float>(rows * p.groups() * kGroupWords + behind);
-    p.remainders = pieces.take<Remainder>(rows * (p.groups() + 1));
-    p.stage_remainders = pieces.take<uint32_t>(rows * p.stages());
+    p.words = pieces.take<float>(rows * num_groups(p) * kGroupWords + behind);
+    p.remainders = pieces.take<Remainder>(rows * remainders_a_row(p));
+    p.stage_remainders = pieces.take<uint32_t>(rows * num_stages(p));
   }
   return p;
 }

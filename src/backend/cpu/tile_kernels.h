@@ -85,7 +85,7 @@ inline void add_tile(const std::byte* stage, size_t groups, const int8_t* codes,
 template <class S, class Unit>
 void multiply_tiles(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
-  const size_t columns = x.padded_columns, groups = x.groups();
+  const size_t columns = x.padded_columns;
   const Tiles tiles(x.rows, kMostTile);
   for (size_t i = 0; i < x.rows * kLanes; i += kLanes) {
     Lanes::store(task.y + i, Lanes::zero());
@@ -100,8 +100,8 @@ void multiply_tiles(const PanelTask& task) {
       const int8_t* codes = x.codes + first * columns + k * rows;
       const float* words = x.words + (first * columns + k * rows) / kGroup * kGroupWords;
       add_tile<S, Unit>(task.stage, part / kGroup, codes, words, rows, task.y + first * kLanes);
-      add_remainders<TileStage<S>, TileStage<S>>(task.stage, k / kGroup, (k + part) / kGroup,
-                                                 x.remainders + first * (groups + 1) + x.stage_remainders[t * x.stages() + stage],
+      add_remainders<TileStage<S>, TileStage<S>>(task.stage, k / kGroup, (k + part) / kGroup, rows,
+                                                 x.remainders + first * remainders_a_row(x) + x.stage_remainders[t * num_stages(x) + stage],
                                                  task.rest + first * kLanes);
     }
   }

@@ -40,10 +40,10 @@ std::vector<float> product(const PanelKernels& kernels, const Owned& x, const st
   p.codes_by_row = kernels.codes_by_row;
   // What lies behind the end may be read and changes nothing.
   std::vector<int8_t> codes(rows * p.padded_columns + kMostTile * kGroup, 113);
-  std::vector<float> words(rows * p.groups() * kGroupWords + kMostTile, std::nanf("")), y(rows * kLanes), rest(y);
+  std::vector<float> words(rows * num_groups(p) * kGroupWords + kMostTile, std::nanf("")), y(rows * kLanes), rest(y);
   std::vector<float> scratch(kMostTile * p.padded_columns);
-  std::vector<Remainder> remainders(rows * (p.groups() + 1));
-  std::vector<uint32_t> stages(rows * p.stages());
+  std::vector<Remainder> remainders(rows * remainders_a_row(p));
+  std::vector<uint32_t> stages(rows * num_stages(p));
   p.codes = codes.data();
   p.words = words.data();
   p.remainders = remainders.data();
