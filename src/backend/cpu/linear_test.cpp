@@ -110,6 +110,39 @@ TEST(Linear, ResidualMayBeTheOutputAndRowsMayExceedABlock) {
   }
 }
 
+// One large value in a group does not cost its neighbours their bits: x is off by half a step at most, which in the large value's group is
+// a 254th of what 8 bits give.
+TEST(Linear, ALargeValueKeepsItsGroupFine) {
+  constexpr size_t kRows = 7, kColumns = 128, kLarge = 40;
+  TestDevice device(2);
+  Random random(12);
+  for (const Format format : {Format::i8, Format::i4g32, Format::q4_1}) {
+    const Owned x = random.floats({kRows, kColumns}), w = random.weights(20, kColumns, format);
+    for (size_t m = 0; m < kRows; ++m) x.f32(m)[kLarge] = 1000;
+    const std::vector<float> weights = unpacked(w.tensor);
+    for (const LayoutWeight& loaded : device.layouts(WeightUse::down, {w.tensor})) {
+      for (const auto& row : device.tables().linear) {
+        const Owned y({kRows, 20}, Format::f32);
+        const LinearArgs args{.x = x.tensor, .w = &loaded.weight, .y = y.tensor};
+        if (!row.supports(args, device.info())) continue;
+        device.run(row, args);
+        for (size_t m = 0; m < kRows; ++m) {
+          const auto exact = exact_products({x.f32(m), x.f32(m) + kColumns}, weights);
+          for (size_t n = 0; n < 20; ++n) {
+            double tolerance = exact[n].tolerance;
+            for (size_t k = 0; k < kColumns; ++k) {
+              float most = 0;
+              for (size_t i = k / kGroup * kGroup; i < (k / kGroup + 1) * kGroup; ++i) most = std::max(most, std::fabs(x.f32(m)[i]));
+              tolerance += std::fabs(weights[n * kColumns + k]) * most / (k / kGroup == kLarge / kGroup ? 127 * 254 * 2 : 127 * 2);
+            }
+            ASSERT_NEAR(y.f32(m)[n], exact[n].value, tolerance) << row.name << ' ' << format_info(format).name << ' ' << m << ' ' << n;
+          }
+        }
+      }
+    }
+  }
+}
+
 // A NaN or an infinity in a row of x reaches all of that row's outputs and no other row.
 TEST(Linear, NonFiniteRowsStayApart) {
   TestDevice device(2);
