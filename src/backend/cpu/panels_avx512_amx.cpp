@@ -6,6 +6,9 @@
 namespace quern::cpu {
 namespace {
 
+// What is at `p` is in memory: GCC 12's intrinsics do not say that they read it.
+void written(const void* p) { asm volatile("" ::"r"(p) : "memory"); }
+
 // Two sets of tiles (sums, x, weights) take turns, so that one is loaded while the other is multiplied.
 struct TileUnit {
   struct Shapes {  // as LDTILECFG reads it
@@ -23,6 +26,7 @@ struct TileUnit {
       shapes.row_bytes[set + 1] = static_cast<uint16_t>(columns);
       shapes.rows[set + 2] = static_cast<uint8_t>(columns / 4);
     }
+    written(&shapes);
     _tile_loadconfig(&shapes);
   }
   static void release() { _tile_release(); }
@@ -30,6 +34,7 @@ struct TileUnit {
   // sums [16][16] = rows of x, kGroup bytes apart, by vectors of weights.
   template <int kSet>
   static void multiply(const int8_t* x, const std::byte* weights, int32_t* sums) {
+    written(weights);
     if constexpr (kSet == 0) {
       _tile_zero(0);
       _tile_loadd(1, x, kGroup);
