@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Quern beside llama.cpp on this machine's processor: the same GGUF files, the same threads, runs that alternate.
 #
-#   tools/compare_llamacpp.sh [MODEL.gguf] [--types f16,bf16,q8_0,q4_0,source] [--rounds 3] [--threads N] [--quick]
+#   tools/compare_llamacpp.sh [MODEL.gguf] [--types f16,bf16,q8_0,q4_0,source] [--rounds 3] [--seconds S] [--threads N]
 #
 # MODEL.gguf (default: the demo model) is the source of all values. llama.cpp is built from the PyPI package llama-cpp-python, natively,
 # below $COMPARE_DIR (default ~/.cache/quern-compare), outside the project; LLAMA_BIN=FOLDER takes an existing build instead. The other

@@ -245,6 +245,25 @@ TEST(GoldenModels, Stories) {
   }
 }
 
+// Products of bf16 pairs, where the processor has them: each of the n = 7 * layers + 2 operations rounds its input by 2^-9 at most, as
+// independent errors, and an operation adds as many terms with as many signs. Eight times that is beyond chance.
+TEST(GoldenModels, ProductsOfBf16) {
+  if (tests_run_on_a_gpu()) GTEST_SKIP() << "of the CPU";
+  const TempFolder folder;
+  const Golden golden("qwen2-gqa");
+  const std::shared_ptr<EngineFile> file =
+      build_engine(golden.source(), folder / "m.quern", {.format = [](const std::string&) { return Format::bf16; }});
+  const Case& c = golden.cases.back();
+  Runner exact(file, limits_for_tests(), 64, 1, "bf16"), runner(file, limits_for_tests());
+  const std::vector<float> want = exact.logits(c.ids, c.ids.size(), c.ids.size());
+  const std::vector<float> whole = runner.logits(c.ids, c.ids.size(), c.ids.size());
+  EXPECT_TRUE(same_logits(runner.model().config(), runner.logits(c.ids, c.ids.size(), 3), whole));
+  float largest = 0;
+  for (const float value : want) largest = std::max(largest, std::fabs(value));
+  const double tolerance = 8 * std::sqrt(7.0 * runner.model().config().num_layers + 2) * 0x1p-9 * largest;
+  for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(whole[i], want[i], tolerance) << i;
+}
+
 // 16-bit caches: K and V are rounded once, so a score errs by 2^-p of sum |q k| and the output of attention by as much of |v|.
 TEST(GoldenModels, SixteenBitCaches) {
   const TempFolder folder;

@@ -119,8 +119,9 @@ inline bool same_logits(const ModelConfig& config, const std::vector<float>& a, 
 // One model on the tests' device with a cache whose blocks are handed out in a scattered order.
 class Runner {
  public:
-  Runner(std::shared_ptr<EngineFile> file, TransformerLimits limits, size_t num_blocks = 64, size_t num_threads = 1)
-      : backend_({.device = test_device(), .num_threads = num_threads}),
+  Runner(std::shared_ptr<EngineFile> file, TransformerLimits limits, size_t num_blocks = 64, size_t num_threads = 1,
+         const std::string& forced_off = "")
+      : backend_({.device = test_device(), .num_threads = num_threads, .forced_off = forced_off}),
         num_tokens_(ModelConfig::from_json(file->metadata().model, "test").vocab_size),
         model_(std::move(file), backend_, limits, num_tokens_),
         cache_(model_.config(), backend_, num_blocks, limits.block_tokens, limits.kv_format) {

@@ -74,6 +74,7 @@ struct Lanes {
   // (a >> bits) and (a << bits), of which the caller masks off what crosses a byte.
   static Codes right_codes(Codes a, int bits) { return _mm512_srl_epi16(a, _mm_cvtsi32_si128(bits)); }
   static Codes left_codes(Codes a, int bits) { return _mm512_sll_epi16(a, _mm_cvtsi32_si128(bits)); }
+  static Codes less_codes(Codes a, int value) { return _mm512_sub_epi8(a, _mm512_set1_epi8(static_cast<char>(value))); }
   static Codes or_codes(Codes a, Codes b) { return _mm512_or_si512(a, b); }
   static Codes flip_signs(Codes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(static_cast<char>(0x80))); }
 

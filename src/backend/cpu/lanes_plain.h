@@ -153,6 +153,9 @@ struct Lanes {
   static Codes left_codes(Codes x, int bits) {
     return each<Codes>([&](size_t i) { return x.v[i] << bits; });
   }
+  static Codes less_codes(Codes x, int value) {
+    return each<Codes>([&](size_t i) { return x.v[i] - value; });
+  }
   static Codes or_codes(Codes x, Codes y) {
     return each<Codes>([&](size_t i) { return x.v[i] | y.v[i]; });
   }

@@ -12,6 +12,7 @@
 
 #include "backend/cpu/panel_product.h"
 #include "backend/device_runtime.h"
+#include "base/float16.h"
 
 namespace quern::cpu {
 
@@ -71,16 +72,34 @@ inline std::vector<float> unpacked(const Tensor& t) {
 
 inline bool is_float(Format f) { return f == Format::f32 || f == Format::f16 || f == Format::bf16; }
 
-// Row `x` as the panel kernels multiply it with weights of `format`: integer formats see it rounded to 8 bits in groups of 32.
-inline std::vector<float> as_multiplied(const float* x, size_t count, Format format) {
+// How a row of kernels sums: all rows of one arithmetic give the same bits.
+inline std::string arithmetic_of(const Weight& w, std::string_view row) {
+  return w.layout == kCanonical ? "canonical" : row.ends_with("_bf16") ? "panels of bf16" : "panels";
+}
+
+// Row `x` as it is multiplied with weights of `format`: in panels integer formats see it rounded to 8 bits in groups of 32, and groups of
+// large values to 8 bits more.
+inline std::vector<float> as_multiplied(const float* x, size_t count, Format format, const std::string& arithmetic) {
   std::vector<float> seen(x, x + count);
+  if (arithmetic == "canonical") return seen;
+  if (arithmetic == "panels of bf16") {
+    for (float& value : seen) value = bf16_to_f32(f32_to_bf16(value));
+    return seen;
+  }
   if (is_float(format)) return seen;
+  double squares = 0;
+  for (size_t i = 0; i < count; ++i) squares += static_cast<double>(x[i]) * x[i];
+  const double limit = kRemainderAbove * std::sqrt(squares / static_cast<double>((count + kGroup - 1) / kGroup * kGroup));
   for (size_t begin = 0; begin < count; begin += kGroup) {
     const size_t end = std::min(count, begin + kGroup);
     float most = 0;
     for (size_t i = begin; i < end; ++i) most = std::max(most, std::fabs(x[i]));
     const float scale = most / 127.F, inverse = scale > 0x1p-120F ? 1.F / scale : 0.F;
-    for (size_t i = begin; i < end; ++i) seen[i] = std::nearbyint(x[i] * inverse) * scale;
+    for (size_t i = begin; i < end; ++i) {
+      const float steps = x[i] * inverse, whole = std::nearbyint(steps);
+      seen[i] = whole * scale;
+      if (most > limit) seen[i] += std::nearbyint((steps - whole) * 254.F) * (scale / 254.F);
+    }
   }
   return seen;
 }
@@ -149,19 +168,18 @@ class TestDevice {
     row.run(args, stream);
   }
 
-  // x . w by the first row that takes `layout`: what linear_test.cpp has shown to be right.
-  Owned multiply(const Tensor& x, const Tensor& w, LayoutId layout) {
+  // x . w by the first row of this arithmetic: what linear_test.cpp has shown to be right.
+  Owned multiply(const Tensor& x, const Tensor& w, const std::string& arithmetic) {
     Owned y({x.rows(), w.rows()}, Format::f32);
     for (const LayoutWeight& loaded : layouts(WeightUse::down, {w})) {
-      if (loaded.weight.layout != layout) continue;
       const LinearArgs args{.x = x, .w = &loaded.weight, .y = y.tensor};
       for (const auto& row : tables().linear) {
-        if (!row.supports(args, info())) continue;
+        if (arithmetic_of(loaded.weight, row.name) != arithmetic || !row.supports(args, info())) continue;
         run(row, args);
         return y;
       }
     }
-    ADD_FAILURE() << "no row for layout " << layout;
+    ADD_FAILURE() << "no row for " << arithmetic;
     return y;
   }
 
@@ -210,9 +228,6 @@ class TestDevice {
  private:
   std::unique_ptr<DeviceRuntime> runtime_;
 };
-
-// Rows that compute alike: all that take the same layout give the same bits.
-inline std::string arithmetic_of(const Weight& w) { return w.layout == kCanonical ? "canonical" : "panels"; }
 
 inline constexpr size_t kRowCounts[] = {1, 2, 3, 4, 5, 7, 8, 12, 13, 14, 15, 16, 17, 29, 33, 64, 127, 128, 129};
 inline constexpr size_t kMostRows = 129;

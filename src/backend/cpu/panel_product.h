@@ -3,8 +3,11 @@
 //
 // A panel is 16 output rows of a weight matrix side by side (panels.h). Each lane of a vector sums one output over k in one fixed order,
 // so a row's result does not depend on how many rows share a call. Float weights: two chains of fused multiply-adds (even k, odd k)
-// over each 256 columns, added to the total in order. Integer weights: x is rounded to 8 bits in groups of 32 columns; a group's sum is
-// exact in 32 bits, then total = fma(sum, weight scale * x scale, total) in order of groups.
+// over each 256 columns, added to the total in order. Products of bf16 pairs (AVX512_BF16): x is rounded to bf16, and the chains are of
+// even and odd pairs of columns, a pair's odd column first, as the instruction adds them. Integer weights: x is rounded to 8 bits in groups
+// of 32 columns; a group's sum is exact in 32 bits, then total = fma(sum, weight scale * x scale, total) in order of groups. What rounding
+// left of a group of large values is a further group of 8 bits, a remainder; remainders have a total of their own, in the same order, which
+// is added at the end.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +16,11 @@
 
 namespace quern::cpu {
 
-inline constexpr size_t kLanes = 16;        // output rows of a panel
-inline constexpr size_t kGroup = 32;        // columns that share a scale of x
+inline constexpr size_t kLanes = 16;     // output rows of a panel
+inline constexpr size_t kMostTile = 16;  // rows of any tile of integers
+inline constexpr size_t kGroup = 32;     // columns that share a scale of x
+// A group keeps its remainder when its largest magnitude is above so many times the root of the row's mean square.
+inline constexpr float kRemainderAbove = 3;
 inline constexpr size_t kFloatBlock = 256;  // columns of a chain
 inline constexpr size_t kStage = 1024;      // columns of a panel that are unpacked at once, into kStageBytes
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
@@ -24,6 +30,15 @@ inline constexpr size_t kNumFormats = 32;  // more than the enumerators of Forma
 // whole group; the same for its halves.
 enum GroupWord : uint8_t { kScale, kMinusSum, kScaledSum, kMinusSum0, kMinusSum1, kScaledSum0, kScaledSum1, kGroupWords };
 
+// What rounding left of a group: codes in steps of 1/254 of the group's.
+struct alignas(64) Remainder {
+  int8_t codes[kGroup];
+  float words[kGroupWords];
+  uint16_t group, row;  // in the row, in the tile
+};
+static_assert(sizeof(Remainder) == 64);
+inline constexpr uint16_t kNoGroup = 0xffff;  // behind a tile's last remainder
+
 // Rows of x in the order in which kernels read them. Rows are cut into tiles of nearly equal size, at most `tile` rows; inside a tile
 // values are [columns][rows of the tile] f32, codes [columns / 4][rows][4] i8, words [columns / 32][kGroupWords][rows].
 // A null pointer: not wanted.
@@ -31,19 +46,35 @@ struct PreparedRows {
   size_t rows = 0, columns = 0;
   size_t padded_columns = 0;  // of codes: a multiple of 32, zeros behind the end
   float* values = nullptr;
+  uint32_t* pairs = nullptr;  // values rounded to bf16, [columns / 2][rows of the tile][2], a zero behind an odd end
   size_t float_tile = 1;
   int8_t* codes = nullptr;
   float* words = nullptr;
   size_t integer_tile = 1;
+  bool codes_by_row = false;             // codes are [columns / 32][rows][32], and 15 more rows may be read behind the last
+  Remainder* remainders = nullptr;       // of a tile: in order of groups, then rows, from first row * remainders_a_row on
+  uint32_t* stage_remainders = nullptr;  // of a tile: which is the first of each stage; [tiles][stages]
 };
 
-// rmsnorm (when `norm` is given) and preparing of rows [begin, end); row m is x + row_ids[m] * columns (row_ids null: m).
+// Of internal linkage, see above.
+namespace {
+inline size_t num_pairs(const PreparedRows& x) { return (x.columns + 1) / 2; }
+inline size_t num_groups(const PreparedRows& x) { return x.padded_columns / kGroup; }
+inline size_t num_stages(const PreparedRows& x) { return (x.padded_columns + kStage - 1) / kStage; }
+// In tiles of so many rows a group's remainders come in pairs, which share the weights that are loaded for them.
+inline bool comes_in_pairs(size_t rows) { return rows >= 5; }
+// Of the memory for them: a tile of 5 rows may have 6 a group, and there is one that ends the tile.
+inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) * 5 / 4 + 2; }
+}  // namespace
+
+// rmsnorm (when `norm` is given) and preparing of rows [begin, end), whole tiles of integers; row m is x + row_ids[m] * columns (row_ids
+// null: m).
 struct PrepareTask {
   const float* x = nullptr;
   const int32_t* row_ids = nullptr;
   const float* norm = nullptr;
   float epsilon = 0;
-  float* scratch = nullptr;  // [columns rounded up to 32]
+  float* scratch = nullptr;  // [rows of a tile of integers][columns rounded up to 32]
   const PreparedRows* rows = nullptr;
   size_t begin = 0, end = 0;
 };
@@ -54,6 +85,7 @@ struct PanelTask {
   const PreparedRows* rows = nullptr;
   std::byte* stage = nullptr;  // kStageBytes, 64-byte aligned
   float* y = nullptr;          // [rows][16], 64-byte aligned
+  float* rest = nullptr;       // [rows][16], for the sums of remainders
 };
 
 // Moves `lanes` columns of y [rows][16] to out, row by row `stride` floats apart: out = y (+ bias) (+ residual).
@@ -70,11 +102,13 @@ struct StoreTask {
 struct PanelKernels {
   const char* name;
   size_t float_tile, integer_tile;
+  bool rounds_to_bf16;  // x, for float weights: multiply reads `pairs`
+  bool codes_by_row;    // see PreparedRows
   void (*prepare)(const PrepareTask&);
   void (*multiply[kNumFormats])(const PanelTask&);  // by Format; null: none
   void (*store)(const StoreTask&);
 };
 
-extern const PanelKernels kPanelsAvx512, kPanelsAvx2, kPanelsPlain;
+extern const PanelKernels kPanelsAvx512, kPanelsAvx512Bf16, kPanelsAmx, kPanelsAvx2, kPanelsPlain;
 
 }  // namespace quern::cpu

@@ -7,12 +7,15 @@
 #include "backend/cpu/panel_product.h"
 #include "backend/cpu/panels.h"
 #include "backend/cpu/qkv_finish.h"
+#include "backend/cpu/row_tiles.h"
 #include "base/thread_pool.h"
 
 namespace quern::cpu {
 namespace {
 
-constexpr size_t kRowBlock = 504;          // whole tiles of every instruction set
+// Rows that are prepared at once: so many that they stay in the second-level cache beside a stage of a panel, in whole tiles of every
+// instruction set.
+constexpr size_t kRowBlock = 504, kRowStep = 84, kRowBytes = 768 * 1024;
 constexpr size_t kGrainBytes = 64 * 1024;  // of panels that a thread takes at once for few rows
 
 bool is_float(Format format) { return format == Format::f32 || format == Format::f16 || format == Format::bf16; }
@@ -27,6 +30,12 @@ struct Input {
   const Weight* w = nullptr;
   size_t products = 0;  // floats of further workspace a row
 };
+
+size_t row_block(const Input& in) {
+  const bool wide = std::ranges::any_of(in.w->parts, [](const Tensor& part) { return is_float(part.format); });
+  const size_t row_bytes = in.columns * (wide ? 4 : 2), rows = kRowBytes / std::max<size_t>(row_bytes, 1) / kRowStep * kRowStep;
+  return std::clamp(rows, kRowStep, kRowBlock);
+}
 
 // Pieces of the workspace, 64-byte aligned; with a null base it only counts.
 class Pieces {
@@ -48,7 +57,7 @@ class Pieces {
 struct ThreadSpace {
   PreparedRows row;  // where it prepares a single row for itself
   std::byte* stage = nullptr;
-  float *y = nullptr, *up = nullptr, *scratch = nullptr;
+  float *y = nullptr, *up = nullptr, *rest = nullptr, *scratch = nullptr;
   bool* is_prepared = nullptr;
 };
 
@@ -59,31 +68,40 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
   p.padded_columns = (in.columns + kGroup - 1) / kGroup * kGroup;
   p.float_tile = kernels.float_tile;
   p.integer_tile = kernels.integer_tile;
+  p.codes_by_row = kernels.codes_by_row;
   const auto has = [&](bool floats) {
     return std::ranges::any_of(in.w->parts, [&](const Tensor& part) { return is_float(part.format) == floats; });
   };
-  if (has(true)) p.values = pieces.take<float>(rows * p.columns);
+  if (has(true) && kernels.rounds_to_bf16) {
+    p.pairs = pieces.take<uint32_t>(rows * num_pairs(p));
+  } else if (has(true)) {
+    p.values = pieces.take<float>(rows * p.columns);
+  }
   if (has(false)) {
-    p.codes = pieces.take<int8_t>(rows * p.padded_columns);
-    p.words = pieces.take<float>(rows * p.padded_columns / kGroup * kGroupWords);
+    const size_t behind = p.codes_by_row ? kMostTile : 0;
+    p.codes = pieces.take<int8_t>(rows * p.padded_columns + behind * kGroup);
+    p.words = pieces.take<float>(rows * num_groups(p) * kGroupWords + behind);
+    p.remainders = pieces.take<Remainder>(rows * remainders_a_row(p));
+    p.stage_remainders = pieces.take<uint32_t>(rows * num_stages(p));
   }
   return p;
 }
 
 ThreadSpace thread_space(const Input& in, const PanelKernels& kernels, Pieces& pieces) {
-  const size_t rows = std::min(in.rows, kRowBlock);
+  const size_t rows = std::min(in.rows, row_block(in));
   ThreadSpace space;
   space.row = prepared_rows(in, kernels, 1, pieces);
   space.stage = pieces.take<std::byte>(kStageBytes);
   space.y = pieces.take<float>(rows * kLanes);
   space.up = pieces.take<float>(rows * kLanes);
-  space.scratch = pieces.take<float>(in.columns + kGroup);
+  space.rest = pieces.take<float>(rows * kLanes);
+  space.scratch = pieces.take<float>(std::min(rows, kernels.integer_tile) * (space.row.padded_columns));
   space.is_prepared = pieces.take<bool>(1);
   return space;
 }
 
 size_t workspace_size(const Input& in, const PanelKernels& kernels, const DeviceInfo& info) {
-  const size_t rows = std::min(in.rows, kRowBlock);
+  const size_t rows = std::min(in.rows, row_block(in));
   Pieces pieces(nullptr), thread(nullptr);
   prepared_rows(in, kernels, rows, pieces);
   thread_space(in, kernels, thread);
@@ -98,8 +116,8 @@ class Product {
       : in_(in), kernels_(kernels), stream_(stream), pieces_(stream.workspace) {
     const size_t needed = workspace_size(in, kernels, *stream.info);
     CHECK(stream.workspace_bytes >= needed, "workspace of {} bytes, want {}", stream.workspace_bytes, needed);
-    shared_ = prepared_rows(in, kernels, std::min(in.rows, kRowBlock), pieces_);
-    products_ = pieces_.take<float>(std::min(in.rows, kRowBlock) * in.products);
+    shared_ = prepared_rows(in, kernels, std::min(in.rows, row_block(in)), pieces_);
+    products_ = pieces_.take<float>(std::min(in.rows, row_block(in)) * in.products);
     Pieces thread(nullptr);
     thread_space(in, kernels, thread);
     thread_bytes_ = thread.used();
@@ -112,14 +130,17 @@ class Product {
   // after(first row, rows) for the block.
   template <class Panel, class After>
   void run(size_t count, size_t bytes, const Panel& panel, const After& after) {
-    for (size_t first = 0; first < in_.rows; first += kRowBlock) {
+    const size_t block = row_block(in_);
+    for (size_t first = 0; first < in_.rows; first += block) {
       PreparedRows rows = shared_;
-      rows.rows = std::min(kRowBlock, in_.rows - first);
+      rows.rows = std::min(block, in_.rows - first);
       // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): null only where a workspace is planned, and nothing runs there
       for (size_t i = 0; i < info().num_threads; ++i) *space(i).is_prepared = false;
       if (rows.rows > 1) {
-        stream_.pool->parallel_for(rows.rows, kernels_.integer_tile,
-                                   [&](size_t thread, size_t begin, size_t end) { prepare(first, rows, space(thread), begin, end); });
+        const Tiles tiles(rows.rows, kernels_.integer_tile);
+        stream_.pool->parallel_for(tiles.count, 1, [&](size_t thread, size_t begin, size_t end) {
+          prepare(first, rows, space(thread), tiles.first(begin), tiles.first(end));
+        });
       }
       const size_t grain = rows.rows <= 8 ? std::max<size_t>(1, kGrainBytes / bytes) : 1;
       stream_.pool->parallel_for(count, grain, [&](size_t thread, size_t begin, size_t end) {
@@ -137,7 +158,7 @@ class Product {
   // y = rows . panel `index` of `part`.
   void multiply(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, float* y) const {
     kernels_.multiply[static_cast<size_t>(part.format)](
-        {.panel = part.data + index * panel_step(*in_.w, part), .rows = &rows, .stage = space.stage, .y = y});
+        {.panel = part.data + index * panel_step(*in_.w, part), .rows = &rows, .stage = space.stage, .y = y, .rest = space.rest});
   }
   void store(const StoreTask& task) const { kernels_.store(task); }
 
@@ -281,27 +302,35 @@ void run(const HeadArgs& a, const PanelKernels& kernels, Stream& stream) {
       kNothing);
 }
 
-bool may_run_avx512(const Weight& w, const DeviceInfo& info) {
+// Tiles have 16 rows whether they are used or not.
+bool may_run_amx(const Weight& w, size_t rows, const DeviceInfo& info) {
+  return info.amx && info.avx512_vnni && rows >= 8 &&
+         std::ranges::none_of(w.parts, [](const Tensor& part) { return is_float(part.format); });
+}
+bool may_run_avx512_bf16(const Weight& w, size_t, const DeviceInfo& info) {
+  return info.avx512_bf16 && std::ranges::all_of(w.parts, [](const Tensor& part) { return part.format == Format::bf16; });
+}
+bool may_run_avx512(const Weight& w, size_t, const DeviceInfo& info) {
   return std::ranges::all_of(w.parts, [&](const Tensor& part) { return is_float(part.format) ? info.avx512 : info.avx512_vnni; });
 }
-bool may_run_avx2(const Weight&, const DeviceInfo& info) { return info.avx2; }
-bool may_run_plain(const Weight&, const DeviceInfo&) { return true; }
+bool may_run_avx2(const Weight&, size_t, const DeviceInfo& info) { return info.avx2; }
+bool may_run_plain(const Weight&, size_t, const DeviceInfo&) { return true; }
 
 template <class Args>
-constexpr const char* kRowNames[3] = {};
+constexpr const char* kRowNames[5] = {};
 template <>
-constexpr const char* kRowNames<LinearArgs>[3] = {"linear_avx512", "linear_avx2", "linear_plain"};
+constexpr const char* kRowNames<LinearArgs>[5] = {"linear_amx", "linear_avx512_bf16", "linear_avx512", "linear_avx2", "linear_plain"};
 template <>
-constexpr const char* kRowNames<QkvArgs>[3] = {"qkv_avx512", "qkv_avx2", "qkv_plain"};
+constexpr const char* kRowNames<QkvArgs>[5] = {"qkv_amx", "qkv_avx512_bf16", "qkv_avx512", "qkv_avx2", "qkv_plain"};
 template <>
-constexpr const char* kRowNames<GateUpArgs>[3] = {"gate_up_avx512", "gate_up_avx2", "gate_up_plain"};
+constexpr const char* kRowNames<GateUpArgs>[5] = {"gate_up_amx", "gate_up_avx512_bf16", "gate_up_avx512", "gate_up_avx2", "gate_up_plain"};
 template <>
-constexpr const char* kRowNames<HeadArgs>[3] = {"head_avx512", "head_avx2", "head_plain"};
+constexpr const char* kRowNames<HeadArgs>[5] = {"head_amx", "head_avx512_bf16", "head_avx512", "head_avx2", "head_plain"};
 
 // The row of `Args` that multiplies with `kKernels` where `kMayRun` allows it.
-template <class Args, const PanelKernels& kKernels, bool (*kMayRun)(const Weight&, const DeviceInfo&)>
+template <class Args, const PanelKernels& kKernels, bool (*kMayRun)(const Weight&, size_t, const DeviceInfo&)>
 constexpr KernelRow<Args> row(const char* name) {
-  return {name, [](const Args& a, const DeviceInfo& info) { return a.w->layout == kPanels && kMayRun(*a.w, info); },
+  return {name, [](const Args& a, const DeviceInfo& info) { return a.w->layout == kPanels && kMayRun(*a.w, input(a).rows, info); },
           [](const Args& a, Stream& stream) { run(a, kKernels, stream); },
           [](const Args& a, const DeviceInfo& info) { return workspace_size(input(a), kKernels, info); }};
 }
@@ -310,10 +339,10 @@ constexpr KernelRow<Args> row(const char* name) {
 template <class Args>
 constexpr KernelRow<Args> kRows[] = {
 #if defined(__x86_64__)
-    row<Args, kPanelsAvx512, may_run_avx512>(kRowNames<Args>[0]),
-    row<Args, kPanelsAvx2, may_run_avx2>(kRowNames<Args>[1]),
+    row<Args, kPanelsAmx, may_run_amx>(kRowNames<Args>[0]),       row<Args, kPanelsAvx512Bf16, may_run_avx512_bf16>(kRowNames<Args>[1]),
+    row<Args, kPanelsAvx512, may_run_avx512>(kRowNames<Args>[2]), row<Args, kPanelsAvx2, may_run_avx2>(kRowNames<Args>[3]),
 #endif
-    row<Args, kPanelsPlain, may_run_plain>(kRowNames<Args>[2]),
+    row<Args, kPanelsPlain, may_run_plain>(kRowNames<Args>[4]),
 };
 
 }  // namespace

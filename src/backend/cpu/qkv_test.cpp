@@ -164,7 +164,8 @@ TEST(Qkv, EveryRow) {
                 }
               }
             }
-            std::vector<std::byte>& all = first[arithmetic_of(loaded.weight)];
+            const std::string arithmetic = arithmetic_of(loaded.weight, row.name);
+            std::vector<std::byte>& all = first[arithmetic];
             if (!all.empty()) {
               ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), all.begin())) << what;
               continue;
@@ -173,9 +174,9 @@ TEST(Qkv, EveryRow) {
             // The norm of row.norm is known through rows of head; here products of the exactly normalized row would differ by a code, so
             // they come from the row's own norm.
             const Owned normed = device.normalized(d.h.tensor, d.norm.tensor, kEpsilon, loaded.weight.layout);
-            const Owned pq = device.multiply(normed.tensor, d.q.tensor, loaded.weight.layout),
-                        pk = device.multiply(normed.tensor, d.k.tensor, loaded.weight.layout),
-                        pv = device.multiply(normed.tensor, d.v.tensor, loaded.weight.layout);
+            const Owned pq = device.multiply(normed.tensor, d.q.tensor, arithmetic),
+                        pk = device.multiply(normed.tensor, d.k.tensor, arithmetic),
+                        pv = device.multiply(normed.tensor, d.v.tensor, arithmetic);
             const double rounding = c.kv == Format::f32 ? 0 : c.kv == Format::f16 ? 0x1p-11 : 0x1p-8;
             for (size_t t = 0; t < count; ++t) {
               const Row want = finish(c, d, t, pq.f32(t), pk.f32(t), pv.f32(t));

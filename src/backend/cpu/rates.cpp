@@ -44,14 +44,16 @@ struct UnitLoop {
   size_t lanes;  // multiply-adds of a vector
 };
 
-UnitLoop loop_for(const DeviceInfo& features, bool bytes) {
+UnitLoop loop_for(const DeviceInfo& features, Format weights) {
 #ifdef __x86_64__
+  const bool bytes = weights != Format::f32 && weights != Format::f16 && weights != Format::bf16;
+  if (weights == Format::bf16 && features.avx512_bf16) return {"bf16", &bf16_rounds_avx512, 32};
   if (bytes && features.avx512_vnni) return {"int8", &byte_rounds_avx512, 64};
   if (bytes && features.avx2) return {"int8", &byte_rounds_avx2, 32};
   if (features.avx512) return {"f32", &fma_rounds_avx512, 16};
   if (features.avx2) return {"f32", &fma_rounds_avx2, 8};
 #else
-  (void)features, (void)bytes;
+  (void)features, (void)weights;
 #endif
   return {"f32", &fma_rounds_plain, 1};
 }
@@ -92,8 +94,7 @@ double read_bandwidth(ThreadPool& pool, const DeviceInfo& features) {
 
 UnitRate operation_rate(ThreadPool& pool, const DeviceInfo& features, Format weights) {
   constexpr size_t kRounds = 1'000'000;
-  const bool floats = weights == Format::f32 || weights == Format::f16 || weights == Format::bf16;
-  const UnitLoop loop = loop_for(features, !floats);
+  const UnitLoop loop = loop_for(features, weights);
   std::atomic<bool> sink = false;
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {

@@ -14,6 +14,7 @@ UnitRate operation_rate(ThreadPool& pool, const DeviceInfo& features, Format wei
 inline constexpr size_t kUnitChains = 12;
 float fma_rounds_avx2(size_t rounds);     // 8 multiply-adds of f32 a vector
 float fma_rounds_avx512(size_t rounds);   // 16
+float bf16_rounds_avx512(size_t rounds);  // 32 of bf16, summed in f32; needs AVX512_BF16
 float byte_rounds_avx2(size_t rounds);    // 32 multiply-adds of bytes, summed in 32 bits
 float byte_rounds_avx512(size_t rounds);  // 64
 

@@ -1,0 +1,58 @@
+// Products of integer weights by the tile unit of AMX.
+#include "backend/cpu/lanes_avx512.h"
+// After its lanes.
+#include "backend/cpu/tile_kernels.h"
+
+namespace quern::cpu {
+namespace {
+
+// What is at `p` is in memory: GCC 12's intrinsics do not say that they read it.
+void written(const void* p) { asm volatile("" ::"r"(p) : "memory"); }
+
+// Two sets of tiles (sums, x, weights) take turns, so that one is loaded while the other is multiplied.
+struct TileUnit {
+  struct Shapes {  // as LDTILECFG reads it
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  };
+
+  // For products over `columns` columns of signed bytes.
+  static void configure(size_t columns) {
+    alignas(64) Shapes shapes;
+    for (int set = 0; set < 6; set += 3) {
+      shapes.rows[set] = shapes.rows[set + 1] = kMostTile;
+      shapes.row_bytes[set] = shapes.row_bytes[set + 2] = kVector;
+      shapes.row_bytes[set + 1] = static_cast<uint16_t>(columns);
+      shapes.rows[set + 2] = static_cast<uint8_t>(columns / 4);
+    }
+    written(&shapes);
+    _tile_loadconfig(&shapes);
+  }
+  static void release() { _tile_release(); }
+
+  // sums [16][16] = rows of x, kGroup bytes apart, by vectors of weights.
+  template <int kSet>
+  static void multiply(const int8_t* x, const std::byte* weights, int32_t* sums) {
+    written(weights);
+    if constexpr (kSet == 0) {
+      _tile_zero(0);
+      _tile_loadd(1, x, kGroup);
+      _tile_loadd(2, weights, kVector);
+      _tile_dpbssd(0, 1, 2);
+      _tile_stored(0, sums, kVector);
+    } else {
+      _tile_zero(3);
+      _tile_loadd(4, x, kGroup);
+      _tile_loadd(5, weights, kVector);
+      _tile_dpbssd(3, 4, 5);
+      _tile_stored(3, sums, kVector);
+    }
+  }
+};
+
+}  // namespace
+
+constinit const PanelKernels kPanelsAmx = make_tile_kernels<TileUnit>("amx");
+
+}  // namespace quern::cpu
