@@ -174,6 +174,8 @@ void add_limit_options(CLI::App& app, Options& options) {
              "A client that ends its sending side: has left, or still wants its answer");
   add_number<size_t>(app, "--threads-http", server.num_workers, 1, 64, "Threads that read requests");
   add_text(app, "--metrics-prefix", server.metrics_prefix, "TEXT", "Of the names in /metrics; vllm: fits existing dashboards");
+  app.add_flag_callback(
+      "--no-webui,--no-ui", [&server] { server.has_page = false; }, "No chat page at /");
   app.add_flag("--disable-log-requests", options.is_quiet, "No line for each request");
 }
 
