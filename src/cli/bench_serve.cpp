@@ -246,7 +246,9 @@ VerbWork declare(CLI::App& app) {
                      "Shape of the gaps: 1 is a Poisson process, less is more bursty");
   add_number<size_t>(app, "--max-concurrency", options->load.max_concurrency, 0, 1'000'000, "Requests under way at one time; 0: no bound");
   app.add_flag("--ignore-eos", options->load.ignores_eos, "Answers go on to their full length (vllm, llama-server and quern know it)");
-  add_texts(app, "--goodput", options->goodput, "NAME:MS", "Limits of a good request: ttft:200, tpot:50, e2el:5000; may be repeated");
+  add_texts(app, "--goodput", options->goodput, "NAME:MS", "Limits of a good request: ttft:200 tpot:50 e2el:5000")
+      ->expected(1, 3)
+      ->allow_extra_args(true);
   add_text(app, "--percentile-metrics", options->shown, "LIST", "Times that are printed");
   add_text(app, "--metric-percentiles", options->percentiles, "LIST", "Percentiles besides the median");
   app.add_flag("--save-result", options->saves, "Write the figures as JSON to a file");

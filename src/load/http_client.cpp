@@ -42,6 +42,7 @@ ServerAddress parse_base_url(const std::string& url) {
   const size_t colon = bracket == rest.npos ? rest.npos : rest.find(':', bracket);
   address.host = rest.substr(0, colon);
   if (address.host.starts_with('[') && address.host.ends_with(']')) address.host = address.host.substr(1, address.host.size() - 2);
+  if (address.host.find('[') != address.host.npos) address.host.clear();
   address.port = colon == rest.npos ? (address.is_tls ? "443" : "80") : std::string(rest.substr(colon + 1));
   if (address.host.empty() || !parse_number<uint16_t>(address.port, 1, 65535)) {
     raise(usage, "--base-url: want http://HOST:PORT, found '{}'", escaped(url, 100));
@@ -65,6 +66,7 @@ struct HttpClient::State {
   ServerAddress address;
   Headers headers;
   double idle_seconds;
+  bool is_stopped = false;
   asio::io_context io{1};
   std::optional<asio::ssl::context> tls;
   std::vector<tcp::endpoint> endpoints;
@@ -234,7 +236,14 @@ void HttpClient::after(double seconds, std::function<void()> work) {
 void HttpClient::run() {
   state_->io.restart();
   state_->io.run();
+  if (!state_->is_stopped) return;
+  // What was under way goes, and is never called back.
+  state_ = std::make_unique<State>(state_->address, state_->headers, state_->idle_seconds);
 }
-void HttpClient::stop() { state_->io.stop(); }
+
+void HttpClient::stop() {
+  state_->is_stopped = true;
+  state_->io.stop();
+}
 
 }  // namespace quern

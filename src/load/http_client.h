@@ -38,6 +38,7 @@ class HttpClient {
   void after(double seconds, std::function<void()> work);
   // Until nothing is under way, or stop().
   void run();
+  // From a callback: run() returns and forgets what is under way; none of it is called back.
   void stop();
 
  private:

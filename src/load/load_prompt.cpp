@@ -41,14 +41,17 @@ std::string words(Random& random, size_t count) {
   return text;
 }
 
-// Takes words off or puts some on until the count is right; a few rounds, since words may join into one token.
+// Takes words off or puts some on until the count is right, as far as it can be: a word may be several tokens.
 template <class Random>
 void fit(std::string& text, size_t want, const TokenCounter& count, Random& random) {
-  for (int round = 0; round < 8; ++round) {
+  for (int round = 0; round < 16; ++round) {
     const size_t found = count(text);
-    if (found < want) text += words(random, want - found);
-    for (size_t over = found; over > want && text.find(' ') != text.npos; --over) text.resize(text.rfind(' '));
     if (found == want) return;
+    const auto num_words = static_cast<size_t>(std::ranges::count(text, ' '));
+    const size_t off = found < want ? want - found : found - want;
+    size_t step = std::max<size_t>(1, off * std::max<size_t>(num_words, 1) / std::max<size_t>(found, 1));
+    if (found < want) text += words(random, step);
+    for (; found > want && step > 0 && text.find(' ') != text.npos; --step) text.resize(text.rfind(' '));
   }
 }
 

@@ -73,8 +73,6 @@ class Run {
       client_.stop();
     } else if (done_ < prompts_.size()) {
       client_.after(kBeat, [this] { beat(); });
-    } else {
-      client_.stop();
     }
   }
 

@@ -157,6 +157,7 @@ class FakeServer {
       const std::vector<std::string> reply = script_(number_++, input.substr(0, head + 4 + length));
       input.erase(0, head + 4 + length);
       for (const std::string& piece : reply) {
+        if (piece == "close") break;
         ::send(socket, piece.data(), piece.size(), MSG_NOSIGNAL);
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
       }
@@ -202,7 +203,7 @@ TEST(LoadRun, KeepsConnectionsAndItsBoundOnRequests) {
     EXPECT_EQ(record.output_tokens, 4U);
     ASSERT_EQ(record.token_times.size(), 2U);
     EXPECT_LE(record.start, record.first());
-    EXPECT_LT(record.first(), record.last());
+    EXPECT_LE(record.first(), record.last());  // equal when both came in one read
     EXPECT_LE(record.last() - record.start, result.duration);
   }
   EXPECT_EQ(server.num_connections(), 3U);

@@ -21,7 +21,8 @@ class Load:
         self.url, self.quern, self.folder = url, quern, pathlib.Path(folder)
 
     def bench(self, *options):
-        command = [self.quern, "bench", "serve", "--base-url", self.url, *map(str, options)]
+        url = [] if "--base-url" in options else ["--base-url", self.url]
+        command = [self.quern, "bench", "serve", *url, *map(str, options)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     def figures(self, *options):

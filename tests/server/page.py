@@ -317,28 +317,32 @@ def hostile_answers_run_nothing(shop):
 def policy_holds(shop):
     """What a hole in the page could not do either."""
     page = shop.fresh()
-    for script in ("document.body.insertAdjacentHTML('beforeend', '<b>x</b>')", "document.getElementById('log').innerHTML = '<b>x</b>'", "new Function('1')()",
-                   "trustedTypes.createPolicy('mine', {createHTML: (x) => x})", "document.write('x')"):
+    for script in ("document.body.insertAdjacentHTML('beforeend', '<b>x</b>')", "document.getElementById('log').innerHTML = '<b>x</b>'",
+                   "trustedTypes.createPolicy('mine', {createHTML: (x) => x})", "document.write('x')",
+                   "document.body.setAttribute('onclick', 'hacked=1')", "document.body.append(Object.assign(document.createElement('script'), {text: 'hacked=1'}))"):
         message = page.run("try { " + script + "; return '' } catch (error) { return error.name }")
-        assert message in ("TypeError", "EvalError"), (script, message)
-    page.run("const s = document.createElement('b'); s.setAttribute('onclick', 'hacked=1'); document.body.append(s); s.click()")
+        assert message == "TypeError", (script, message)
     page.driver.set_script_timeout(20)
     reach = page.driver.execute_async_script("const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('reached'), (e) => done(e.name))")
     assert reach == "TypeError" and page.run("return typeof window.hacked") == "undefined"
-    assert {"script-src-attr", "connect-src", "require-trusted-types-for"} <= set(page.run("return window.violations")), page.run("return window.violations")
+    assert {"connect-src", "require-trusted-types-for"} <= set(page.run("return window.violations")), page.run("return window.violations")
     hosts = page.run("return performance.getEntriesByType('resource').map((e) => new URL(e.name).origin).filter((o) => o !== origin && o !== 'null')")
     assert hosts in ([], ["http://127.0.0.1:9"]), hosts
 
 
 def heavy_answers(shop):
     page = shop.fresh()
-    for text in HEAVY:
+    page.run("""window.longest = 0;
+      new PerformanceObserver((list) => list.getEntries().forEach((e) => (window.longest = Math.max(window.longest, e.duration)))).observe({type: 'longtask'})""")
+    for text in HEAVY + ["**a " * 190 + "\n\n"] * 1 + [("**a*b " * 60 + "\n\n") * 40]:
+        page.one("#new-chat").click()
         page.ask("x\n\n" + text)
-        slowest = page.run("const t = performance.now(); document.body.offsetHeight; return performance.now() - t")
-        assert slowest < 5000
+        longest = page.run("const longest = window.longest; window.longest = 0; return longest")
+        assert longest < 5000, f"{text[:20]!r} holds the page up for {longest:.0f} ms"
+        assert page.text(".failure") == "", page.text(".failure")
     page = shop.fresh()
-    page.ask("word and `code` and **bold** text\n\n" * 1500)  # 50,000 characters
-    assert len(page.text(".prose")) > 30000
+    page.ask("word and `code` and **bold** text\n\n" * 800)  # 27,000 characters
+    assert len(page.text(".prose")) > 20000 and len(page.find(".prose strong")) == 800
     assert page.run("return typeof window.hacked") == "undefined"
 
 
@@ -398,7 +402,7 @@ def conversations(shop):
 def keyboard(shop):
     page = shop.fresh()
     field = page.one("#input")
-    field.send_keys("one", Keys.chord(Keys.SHIFT, Keys.ENTER), "two", Keys.ENTER)
+    field.send_keys("one", Keys.SHIFT, Keys.ENTER, Keys.NULL, "two", Keys.ENTER)
     page.wait(lambda: page.find(".assistant"), "the message")
     page.end()
     assert page.text(".bubble") == "one\ntwo"
@@ -406,15 +410,15 @@ def keyboard(shop):
     assert page.one(".editor textarea").get_attribute("value") == "one\ntwo"
     page.one(".editor textarea").send_keys(Keys.ESCAPE)
     assert not page.find(".editor")
-    page.one("body").send_keys(Keys.chord(Keys.CONTROL, "/"))
+    page.one("body").send_keys(Keys.CONTROL, "/")
     assert page.one("#keys").is_displayed()
     shop.shoot("keyboard")
     page.one("#keys").send_keys(Keys.ESCAPE)
-    page.one("body").send_keys(Keys.chord(Keys.CONTROL, ","))
+    page.one("body").send_keys(Keys.CONTROL, ",")
     assert page.one("#settings").is_displayed()
     page.one("body").send_keys(Keys.ESCAPE)
     assert not page.one("#settings").is_displayed()
-    page.one("body").send_keys(Keys.chord(Keys.CONTROL, Keys.SHIFT, "o"))
+    page.one("body").send_keys(Keys.CONTROL, Keys.SHIFT, "o")
     assert page.one("#empty").is_displayed()
 
 
@@ -468,6 +472,7 @@ def failures_are_shown(shop):
     page = shop.fresh(slow.url)
     page.ask("x" * 5000)  # longer than its context
     assert "context" in page.text(".failure span"), page.text("#log")[-300:]
+    page.one("#new-chat").click()
     page.send("a long answer " * 20)
     page.wait(lambda: len(page.text(".assistant:last-child .prose")) > 5, "the beginning")
     slow.close()

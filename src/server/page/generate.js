@@ -114,9 +114,9 @@ function send(text) {
 function begin(conversation, index) {
   conversation.messages.length = index + 1;
   keep(conversation);
+  generate(conversation, index);  // is running before its answer is shown
   showConversation();
   toEnd();
-  generate(conversation, index);
 }
 
 function resend(conversation, index, text) {

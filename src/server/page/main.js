@@ -98,7 +98,7 @@ function openConversation(conversation) {
   current = conversation;
   showConversation();
   toEnd();
-  if (kNarrow.matches) setSidebar(false);
+  if (kNarrow.matches) return setSidebar(false);  // without the field's focus, which would raise a keyboard
   byId("input").focus();
 }
 
@@ -360,4 +360,4 @@ showConversation();
 toEnd();
 showRunning();
 connect();
-byId("input").focus();
+if (!kNarrow.matches) byId("input").focus();

@@ -2,7 +2,13 @@
 // only the tags below through, and the page's Content-Security-Policy runs no script but the page's own and takes no HTML from elsewhere
 // (Trusted Types). Built without marked and DOMPurify, the page shows answers as plain text with their code blocks.
 
-const kMaxMarkdown = 60000;  // characters that are parsed at once; longer ones are shown as they are
+// marked's time grows with the square and the cube of some things. What goes beyond these is shown as it was written.
+const kMaxMarkdown = 60000;      // characters of a block
+const kMaxWhole = 8000;          // characters of an answer that is rendered as a whole; a longer one stays in its blocks
+const kMaxEmphasis = 200;        // * and _ in one paragraph
+const kMaxMarks = 1000;          // [ ! < ` \\ in one paragraph
+const kMaxMilliseconds = 2000;   // of an answer's blocks together
+const kDeepLine = /^(?:[ \t]*(?:[-*+>]|\d{1,9}[.)])){30}/m;  // lists and quotes within each other
 const kInlineTags = /^<\/?(?:br|sub|sup|kbd|b|i|u|s|em|strong|del|ins|mark)\s*\/?>$/i;
 const kSanitize = {
   ALLOWED_TAGS: ["p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em", "strong", "del", "ins",
@@ -81,8 +87,23 @@ function plainFragment(text) {
   return fragment;
 }
 
+// Paragraph by paragraph: a line that opens something else, or an empty one, begins the count anew.
+function isHeavy(text) {
+  if (text.length > kMaxMarkdown || kDeepLine.test(text)) return true;
+  let emphasis = 0, marks = 0, isCode = false;
+  for (const line of text.split("\n")) {
+    if (/^ {0,3}(?:```|~~~)/.test(line)) isCode = !isCode;
+    if (isCode) continue;
+    if (/^\s*(?:$|[-*+][ \t]|#{1,6}[ \t]|\d{1,9}[.)][ \t])/.test(line)) emphasis = marks = 0;
+    emphasis += line.match(/\*|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g)?.length ?? 0;  // snake_case is none
+    marks += line.match(/[[!<`\\]/g)?.length ?? 0;
+    if (emphasis > kMaxEmphasis || marks > kMaxMarks) return true;
+  }
+  return false;
+}
+
 function renderMarkdown(text) {
-  if (!hasMarkdown || text.length > kMaxMarkdown) return plainFragment(text);
+  if (!hasMarkdown || isHeavy(text)) return plainFragment(text);
   let fragment;
   try {
     fragment = DOMPurify.sanitize(marked.parse(text, { gfm: true, mangle: false, headerIds: false }), kSanitize);
@@ -101,15 +122,16 @@ function renderMarkdown(text) {
   return fragment;
 }
 
-// Where the last block begins that may still change: after an empty line outside code whose next line opens a new block.
-function settledEnd(text, from) {
-  let end = from, fence = "", at = from, before = "x";
+// Where blocks that are done end: before a line that opens a new one behind an empty line outside code.
+function blockEnds(text, from) {
+  const ends = [];
+  let fence = "", at = from, before = "x";
   while (at < text.length) {
     const newline = text.indexOf("\n", at);
     if (newline < 0) break;
     const line = text.slice(at, newline);
     const mark = /^ {0,3}(`{3,}|~{3,})/.exec(line);
-    if (fence === "" && before.trim() === "" && /^[^\s>|\-*+\d]/.test(line)) end = at;
+    if (fence === "" && before.trim() === "" && /^[^\s>|\-*+\d]/.test(line)) ends.push(at);
     if (mark && fence === "") {
       fence = mark[1];
     } else if (mark && mark[1][0] === fence[0] && mark[1].length >= fence.length && line.trim() === mark[1]) {
@@ -118,32 +140,45 @@ function settledEnd(text, from) {
     before = line;
     at = newline + 1;
   }
-  return end;
+  return ends;
 }
 
 // A growing text: blocks that are done are rendered once, only the last one again.
 class MarkdownView {
   constructor(root) {
     this.root = root;
+    this.clear();
+  }
+
+  clear() {
     this.end = 0;
+    this.spent = 0;
     this.tail = element("div");
-    root.replaceChildren(this.tail);
+    this.root.replaceChildren(this.tail);
   }
 
   update(text) {
-    const end = settledEnd(text, this.end);
-    if (end > this.end) {
-      const done = element("div");
-      done.append(renderMarkdown(text.slice(this.end, end)));
-      this.tail.before(done);
+    for (const end of blockEnds(text, this.end)) {
+      const block = element("div");
+      block.append(this.render(text.slice(this.end, end)));
+      this.tail.before(block);
       this.end = end;
     }
-    this.tail.replaceChildren(renderMarkdown(text.slice(this.end)));
+    this.tail.replaceChildren(this.spent > kMaxMilliseconds ? plainFragment(text.slice(this.end)) : renderMarkdown(text.slice(this.end)));
   }
 
-  // As a whole, so that lists and link definitions that reach over blocks come together; what is too long for that stays in its blocks.
+  render(text) {
+    if (this.spent > kMaxMilliseconds) return plainFragment(text);
+    const start = performance.now();
+    const fragment = renderMarkdown(text);
+    this.spent += performance.now() - start;
+    return fragment;
+  }
+
+  // As a whole, so that lists and link definitions that reach over blocks come together.
   finish(text) {
-    if (text.length > kMaxMarkdown) return this.update(text);
-    this.root.replaceChildren(renderMarkdown(text));
+    this.clear();
+    if (text.length > kMaxWhole) return this.update(text);
+    this.tail.replaceChildren(renderMarkdown(text));
   }
 }
