@@ -70,13 +70,13 @@ struct HttpClient::State {
   asio::io_context io{1};
   std::optional<asio::ssl::context> tls;
   std::vector<tcp::endpoint> endpoints;
-  std::vector<std::shared_ptr<Connection>> free;
+  std::vector<std::shared_ptr<Channel>> free;
 };
 
 // One request after another. Held by the handlers of what is under way, and by State while it is free.
-class HttpClient::Connection : public std::enable_shared_from_this<Connection> {
+class HttpClient::Channel : public std::enable_shared_from_this<Channel> {
  public:
-  explicit Connection(State& state) : state_(&state), socket_(state.io), timer_(state.io), input_(kReadBytes, '\0') {
+  explicit Channel(State& state) : state_(&state), socket_(state.io), timer_(state.io), input_(kReadBytes, '\0') {
     if (state.tls) tls_.emplace(socket_, *state.tls);
   }
 
@@ -175,7 +175,7 @@ class HttpClient::Connection : public std::enable_shared_from_this<Connection> {
     const bool was_kept = is_open_ && !is_fresh_ && !has_answer_;
     close();
     if (was_kept) {  // the server closed it while it was free: once more on a new one
-      std::make_shared<Connection>(*state_)->start(path_, content_, std::move(body_), std::move(end_));
+      std::make_shared<Channel>(*state_)->start(path_, content_, std::move(body_), std::move(end_));
       return;
     }
     const int status = parser_->is_header_done() ? static_cast<int>(parser_->get().result_int()) : 0;
@@ -215,9 +215,9 @@ HttpClient::HttpClient(const ServerAddress& address, Headers headers, double idl
 HttpClient::~HttpClient() = default;
 
 void HttpClient::send(const std::string& path, std::string content, Body body, End end) {
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<Channel> connection;
   if (state_->free.empty()) {
-    connection = std::make_shared<Connection>(*state_);
+    connection = std::make_shared<Channel>(*state_);
   } else {
     connection = std::move(state_->free.back());
     state_->free.pop_back();

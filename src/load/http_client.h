@@ -43,7 +43,7 @@ class HttpClient {
 
  private:
   struct State;
-  class Connection;
+  class Channel;
   std::unique_ptr<State> state_;
 };
 

@@ -60,7 +60,7 @@ def options_exist(_, quern):
     known = set(re.findall(r"--[a-z][a-z-]+", subprocess.run([quern, "serve", "--help"], check=True, capture_output=True, text=True).stdout))
     for file in ("quern.service", "kubernetes.yaml", "Dockerfile", "README.md", "gateway.yaml"):
         text = text_of(file)
-        lines = [line for line in text.splitlines() if re.search(r"quern serve|args:|`--|--shutdown|QUERN_|CMD \\[", line)]
+        lines = [line for line in text.splitlines() if re.search(r"quern serve|args:|`--|--shutdown|QUERN_|CMD \[", line)]
         used = {option for line in lines for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)}
         used -= {"--read-only", "--cap-drop", "--from-file"}  # of docker run and kubectl
         assert used <= known, f"{file}: {sorted(used - known)}"
