@@ -98,6 +98,7 @@ void print_options(const Options& options, const RunningModel& model, const Serv
   row("enable-prefix-caching", engine.enable_prefix_caching ? "on" : "off");
   row("host, port",
       fmt::format("{}:{}{}", options.server.http.host, options.server.http.port, options.server.http.tls_key.empty() ? "" : ", TLS"));
+  row("chat page", options.server.has_page ? "at /" : "off");
   row("api keys", options.server.access.keys.empty() ? "none asked for" : fmt::format("{}", options.server.access.keys.size()));
   row("max-waiting", fmt::format("{} requests", options.server.max_waiting));
   row("queue, request, shutdown",

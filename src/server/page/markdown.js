@@ -75,7 +75,7 @@ function codeBlock(text, language) {
 // Fenced code apart, everything as it was written.
 function plainFragment(text) {
   const fragment = document.createDocumentFragment();
-  const parts = text.split(/^ {0,3}```([^\n`]*)\n/m);
+  const parts = text.split(/^ {0,3}```([^\n`]*)(?:\n|$)/m);
   for (let i = 0; i < parts.length; i += 2) {
     const isCode = i % 4 === 2;
     if (isCode) {
