@@ -9,13 +9,19 @@ log=$(mktemp)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -f "$log"' EXIT
 
-load() {  # load NAME PORT: waits for the server, prints one line of figures
+# Hundredths of a second that all processors, and the server, have worked.
+all_ticks() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
+server_ticks() { sed 's/.*) //' "/proc/$server/stat" | awk '{ print $12 + $13 }'; }
+
+load() {  # load NAME PORT: waits for the server, prints one line of figures, with what else the processors did meanwhile
   local name=$1 port=$2
   for _ in $(seq 600); do
     curl -sf "http://127.0.0.1:$port/health" >/dev/null && break
     kill -0 "$server" || { cat "$log" >&2; exit 1; }
     sleep 0.1
   done
+  local all own start=$EPOCHREALTIME
+  all=$(all_ticks) own=$(server_ticks)
   "$quern" bench serve --port "$port" --tokenizer "$model" --num-prompts "$requests" --random-input-len "$prompt" --random-output-len "$output" \
     --ignore-eos --max-concurrency "$clients" --seed 1 --json |
     python3 -c 'import json, sys
@@ -23,6 +29,8 @@ f = json.load(sys.stdin)
 print("%-13s %3s clients: %7.1f output tokens/s, TTFT %6.0f ms, TPOT %6.1f ms, %d prompt and %d output tokens, %d failed"
       % (sys.argv[1], sys.argv[2], f["output_throughput"], f["median_ttft_ms"], f["median_tpot_ms"], f["total_input_tokens"], f["total_output_tokens"], f["failed"]))' \
       "$name" "$clients"
+  awk -v all=$(($(all_ticks) - all)) -v own=$(($(server_ticks) - own)) -v start="$start" -v end="$EPOCHREALTIME" -v cores="$(nproc)" \
+    'BEGIN { seconds = end - start; printf "  the server used %.0f %% of the processors, everything else %.0f %%\n", own / seconds / cores, (all - own) / seconds / cores }'
   kill "$server"
   wait "$server" || true
   server=
