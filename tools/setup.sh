@@ -11,6 +11,8 @@ packages=(
   python3 python3-pip                              # tests; fetching a model from PyPI
   ca-certificates curl                             # fetching a model from the hub
 )
+# Wanted, and no reason to stop: without them the chat page shows answers as plain text.
+page_packages=(libjs-marked node-dompurify)
 
 if ! command -v dpkg-query >/dev/null; then
   echo "setup: this is not a Debian or Ubuntu system; packages with these contents are needed: ${packages[*]}" >&2
@@ -21,8 +23,12 @@ missing=()
 for package in "${packages[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
 done
+needed=${#missing[@]}
+for package in "${page_packages[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
+done
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "setup: all ${#packages[@]} packages are present"
+  echo "setup: all $((${#packages[@]} + ${#page_packages[@]})) packages are present"
   exit 0
 fi
 
@@ -30,6 +36,9 @@ if [ "$(id -u)" -eq 0 ]; then
   as_root=(env)
 elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
   as_root=(sudo env)
+elif [ "$needed" -eq 0 ]; then
+  echo "setup: going on without ${missing[*]}: the chat page will show plain text"
+  exit 0
 else
   echo "setup: packages are missing; run this as root, then again what you ran:" >&2
   echo "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
@@ -40,6 +49,5 @@ echo "setup: installing ${missing[*]}"
 install() { "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; }
 # The package lists may be there and fresh enough; when they are not, they are read first.
 if ! install >/dev/null 2>&1; then
-  "${as_root[@]}" apt-get update -q
-  install
+  { "${as_root[@]}" apt-get update -q && install; } || [ "$needed" -eq 0 ]
 fi

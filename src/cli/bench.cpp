@@ -22,6 +22,7 @@
 namespace quern {
 
 extern const Verb kBenchVerb;
+extern const Verb kBenchServeVerb;
 
 namespace {
 
@@ -244,7 +245,9 @@ VerbWork declare(CLI::App& app) {
       "Each line has the median of the repeats and half the distance between the slowest and the fastest. The limits are measured in the\n"
       "same run: the rate at which every thread together reads memory, before and after each round of decoding, and the rate of the units\n"
       "that multiply the model's formats.");
-  return [options] { return bench(*options); };
+  CLI::App* serve = app.add_subcommand(kBenchServeVerb.name, kBenchServeVerb.summary)->footer("");
+  const VerbWork serve_work = kBenchServeVerb.declare(*serve);
+  return [options, serve, serve_work] { return serve->parsed() ? serve_work() : bench(*options); };
 }
 
 }  // namespace

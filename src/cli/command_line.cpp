@@ -83,8 +83,15 @@ void accept_underscores(const CLI::App& app, std::vector<std::string>& arguments
   auto argument = arguments.begin();
   const CLI::App* verb = named_verb(app, argument, arguments.end());
   if (verb == nullptr) return;
-  if (!all_verbs(*verb).empty()) verb = named_verb(*verb, argument, arguments.end());
-  if (verb == nullptr) return;
+  if (!all_verbs(*verb).empty()) {
+    auto behind = argument;
+    const CLI::App* part = named_verb(*verb, behind, arguments.end());
+    if (part == nullptr && verb->get_require_subcommand_min() > 0) return;
+    if (part != nullptr) {
+      verb = part;
+      argument = behind;
+    }
+  }
   bool is_value = false;
   for (; argument != arguments.end(); ++argument) {
     if (is_value) {

@@ -98,6 +98,7 @@ void print_options(const Options& options, const RunningModel& model, const Serv
   row("enable-prefix-caching", engine.enable_prefix_caching ? "on" : "off");
   row("host, port",
       fmt::format("{}:{}{}", options.server.http.host, options.server.http.port, options.server.http.tls_key.empty() ? "" : ", TLS"));
+  row("chat page", options.server.has_page ? "at /" : "off");
   row("api keys", options.server.access.keys.empty() ? "none asked for" : fmt::format("{}", options.server.access.keys.size()));
   row("max-waiting", fmt::format("{} requests", options.server.max_waiting));
   row("queue, request, shutdown",
@@ -174,6 +175,8 @@ void add_limit_options(CLI::App& app, Options& options) {
              "A client that ends its sending side: has left, or still wants its answer");
   add_number<size_t>(app, "--threads-http", server.num_workers, 1, 64, "Threads that read requests");
   add_text(app, "--metrics-prefix", server.metrics_prefix, "TEXT", "Of the names in /metrics; vllm: fits existing dashboards");
+  app.add_flag_callback(
+      "--no-webui,--no-ui", [&server] { server.has_page = false; }, "No chat page at /");
   app.add_flag("--disable-log-requests", options.is_quiet, "No line for each request");
 }
 

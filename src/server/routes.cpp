@@ -12,6 +12,7 @@ namespace {
 using Kind = Route::Kind;
 
 constexpr Route kRoutes[] = {
+    {"/", "GET", Kind::page, true},
     {"/livez", "GET", Kind::live, true},
     {"/health", "GET", Kind::ready, true},
     {"/v1/health", "GET", Kind::ready, true},
@@ -35,7 +36,7 @@ constexpr Route kRoutes[] = {
 };
 
 bool path_matches(std::string_view pattern, std::string_view path) {
-  if (!pattern.ends_with('/')) return path == pattern;
+  if (!pattern.ends_with('/') || pattern == "/") return path == pattern;
   return path.starts_with(pattern) && path.size() > pattern.size();
 }
 

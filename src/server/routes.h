@@ -16,10 +16,11 @@ struct Route {
     ready,     // a model is loaded, nothing is stuck, no shutdown
     metrics,   // counters
     load,      // what is running
+    page,      // the chat page, unless it is switched off
     answer,    // a reply from the model's facts or text handling; on a worker
     generate,  // tokens; the request is read on a worker
   };
-  const char* path;    // one that ends in '/' takes any one segment behind it
+  const char* path;    // one that ends in '/', but for "/" itself, takes any one segment behind it
   const char* method;  // GET takes HEAD as well
   Kind kind;
   bool is_open = false;  // without a key

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/chat_page.h"
 #include "server/generation.h"
 #include "server/json_writer.h"
 #include "server/messages_answer.h"
@@ -98,7 +99,8 @@ struct Server::State {
     const HttpRequest& request = exchange->request();
     if (const auto error = access.check_origin(request)) return refuse(exchange, *error);
     if (request.method == "OPTIONS" && !access.origin_headers(request).empty()) return reply(exchange, {.status = 204});
-    const RouteMatch match = find_route(request.method, request.path);
+    RouteMatch match = find_route(request.method, request.path);
+    if (request.path == "/" && !options.has_page) match = {};
     if (match.route == nullptr) return refuse_route(exchange, match);
     const Route& route = *match.route;
     if (!route.is_open) {
@@ -113,6 +115,7 @@ struct Server::State {
         return reply(exchange, status_reply());
       case Route::Kind::metrics: return reply_metrics(exchange);
       case Route::Kind::load: return reply_load(exchange);
+      case Route::Kind::page: return reply(exchange, chat_page_reply(chat_page_text()));
       case Route::Kind::answer:
       case Route::Kind::generate: return hand_to_worker(exchange, route);
     }

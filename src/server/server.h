@@ -22,6 +22,7 @@ struct ServerOptions {
   double stall_timeout = 30;  // requests wait and no step ends: not ready
   size_t num_workers = 2;     // threads that read requests
   bool logs_requests = true;
+  bool has_page = true;  // the chat page at /
 };
 
 class Server {
