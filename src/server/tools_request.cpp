@@ -160,6 +160,22 @@ ToolsRequest read_tool_list(const RequestFields& fields, std::string_view text, 
 
 }  // namespace
 
+AnswerParserOptions parser_options(const ServedModel& model, const ToolsRequest& tools, bool starts_in_reasoning, bool shows_reasoning) {
+  AnswerParserOptions options{.starts_in_reasoning = starts_in_reasoning && shows_reasoning,
+                              .parses_reasoning = model.chat()->thinks && shows_reasoning,
+                              .parses_tools = tools.may_call,
+                              .one_call_at_most = tools.one_call_at_most,
+                              .dialect = model.call_dialect()};
+  if (options.dialect != CallDialect::xml) return options;
+  const auto schemas = std::make_shared<CallSchemas>();
+  for (const OrderedJson& tool : tools.tools) {
+    const OrderedJson& function = tool.at("function");
+    (*schemas)[function.at("name").get<std::string>()] = function.value("parameters", OrderedJson::object());
+  }
+  options.schemas = schemas;
+  return options;
+}
+
 ToolsRequest read_tools(const RequestFields& fields, std::string_view text) {
   if (!fields.has("functions")) return read_tool_list(fields, text, "tools", "tool_choice", ToolForm::nested);
   if (fields.has("tools")) throw field_error("functions", "want tools or functions, found both");
