@@ -244,9 +244,6 @@ std::vector<ToolCall> read_past_calls(const RequestFields& message) {
 }
 
 void refuse_unenforceable(const RequestFields& fields) {
-  for (const char* name : {"guided_regex", "guided_grammar", "grammar"}) {
-    if (fields.has(name)) throw not_enforced(name, name);
-  }
   for (const char* name : {"use_beam_search", "logits_processors"}) {
     const Json* value = fields.find(name);
     if (value != nullptr && *value != false) throw not_enforced(name, name);
