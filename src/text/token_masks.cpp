@@ -10,7 +10,8 @@
 namespace quern {
 namespace {
 
-constexpr uint32_t kMaxDepth = 400;        // of calls: 64 levels of JSON take a few each
+constexpr uint32_t kMaxDepth = 400;  // of calls: 64 levels of JSON take a few each
+constexpr uint32_t kDeep = 250;
 constexpr size_t kMaxStacksAtOnce = 4096;  // alternatives that are followed side by side
 constexpr size_t kMaxStates = 1'000'000;
 constexpr size_t kMaxMasks = 256;      // that are kept, 19 KB each of Qwen's vocabulary
@@ -27,7 +28,7 @@ TokenMasks::TokenMasks(std::shared_ptr<const Grammar> grammar, std::shared_ptr<c
   next_.resize(num_classes_, kUnknown);  // row 0 is nobody's
   find_live_nodes();
   if (live_[grammar_->rule_start(0)]) start_ = intern({push(grammar_->rule_start(0), kEmpty)});
-  if (start_ == kDead) raise(invalid_input, "grammar: nothing fits it");
+  if (start_ == kDead) raise(invalid_input, "grammar: nothing fits it, or more than {} alternatives begin side by side", kMaxStacksAtOnce);
   prepare(prepare_seconds);
 }
 
@@ -132,14 +133,14 @@ TokenMasks::State TokenMasks::intern(std::vector<Stack> roots) {
     const Stack stack = roots.back();
     roots.pop_back();
     if (!seen.insert(stack).second) continue;
-    if (seen.size() > kMaxStacksAtOnce) raise(invalid_input, "grammar: want fewer alternatives side by side than {}", kMaxStacksAtOnce);
+    if (seen.size() > kMaxStacksAtOnce) return kDead;
     close(stack, reached, roots);
   }
   if (reached.empty()) return kDead;
+  if (states_.size() >= kMaxStates) return kDead;
   std::ranges::sort(reached);
   const auto [found, is_new] = state_ids_.try_emplace(reached, static_cast<State>(states_.size()));
   if (is_new) {
-    if (states_.size() >= kMaxStates) raise(invalid_input, "grammar: want fewer states than {}", kMaxStates);
     states_.push_back({.stacks = reached, .may_end = reached.front() == kEmpty});
     num_states_ = states_.size();
   }
@@ -321,13 +322,40 @@ void TokenMasks::add_stack(Stack stack, std::vector<uint32_t>& mask) {
   if (const State below = state_of(entry.below); below != kDead) add_endings(found, below, most_bytes, mask);
 }
 
+// One by one: where the bound on the depth is near, places do not know it.
+void TokenMasks::add_each_token(State state, std::vector<uint32_t>& mask) {
+  struct Open {
+    uint32_t end;
+    State state;
+  };
+  const std::vector<TokenTrie::Node>& nodes = trie_->nodes();
+  std::vector<Open> path;
+  for (uint32_t at = 0; at < nodes.size();) {
+    while (!path.empty() && at >= path.back().end) path.pop_back();
+    const State next = after(path.empty() ? state : path.back().state, nodes[at].byte);
+    if (next == kDead) {
+      at = nodes[at].end;
+      continue;
+    }
+    if (nodes[at].token >= 0) set_bit(mask, nodes[at].token);
+    path.push_back({nodes[at].end, next});
+    ++at;
+  }
+}
+
 std::span<const uint32_t> TokenMasks::mask(State state) {
   const auto known = masks_.find(state);
   if (known != masks_.end()) return known->second;
   if (masks_.size() >= kMaxMasks) masks_.clear();
   std::vector<uint32_t> mask((trie_->num_tokens() + 31) / 32);
-  for (const Stack stack : std::vector<Stack>(states_[state].stacks)) {
-    if (stack != kEmpty) add_stack(stack, mask);
+  const std::vector<Stack> stacks = states_[state].stacks;
+  const bool is_deep = std::ranges::any_of(stacks, [this](Stack stack) { return stacks_[stack].depth > kDeep; });
+  if (is_deep) {
+    add_each_token(state, mask);
+  } else {
+    for (const Stack stack : stacks) {
+      if (stack != kEmpty) add_stack(stack, mask);
+    }
   }
   return masks_.emplace(state, std::move(mask)).first->second;
 }

@@ -26,7 +26,7 @@ class TokenMasks {
   TokenMasks(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie, double prepare_seconds = 0.25);
 
   State start() const { return start_; }
-  // Behind the byte, or behind a token's bytes; kDead when they do not fit.
+  // Behind the byte, or behind a token's bytes; kDead when they do not fit, or lead where too much would have to be followed at once.
   State after(State state, uint8_t byte);
   State after(State state, std::string_view bytes);
   // The answer may end here.
@@ -81,6 +81,7 @@ class TokenMasks {
   const Place& place(Grammar::Node node);
   Place make_place(Grammar::Node node);
   void add_stack(Stack stack, std::vector<uint32_t>& mask);
+  void add_each_token(State state, std::vector<uint32_t>& mask);
   void add_endings(const Place& place, State state, size_t most_bytes, std::vector<uint32_t>& mask);
 
   std::shared_ptr<const Grammar> grammar_;
