@@ -57,7 +57,7 @@ void add_call(Grammar& grammar, Node from, const OrderedJson& function, const st
   Node at = grammar.add_text(from, "<tool_call>\n<function=" + function.at("name").get<std::string>() + ">\n");
   for (const auto& [name, schema] : properties.items()) {
     const Node skipped = grammar.add_node();
-    if (std::ranges::find(required, name) == required.end()) grammar.add_free(at, skipped);
+    if (std::ranges::find(required, OrderedJson(name)) == required.end()) grammar.add_free(at, skipped);
     const Node value = grammar.add_text(at, "<parameter=" + name + ">\n");
     Node behind = 0;
     if (is_plain_string(schema)) {
