@@ -7,6 +7,7 @@
 
 #include "text/bnf.h"
 #include "text/test_vocabulary.h"
+#include "text/text_grammars.h"
 #include "text/token_masks.h"
 
 namespace quern {
