@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kMaxSchemaDepth = 32;
 constexpr size_t kMaxProperties = 1000, kMaxEnumValues = 5000, kMaxRepeats = 4096, kMaxCounted = 64, kMaxIndent = 16;
+constexpr auto kNoRule = static_cast<uint32_t>(-1);
 
 using Node = Grammar::Node;
 
@@ -353,7 +354,7 @@ class SchemaCompiler {
       members.push_back({member_rule(name, *others, depth), true});
       names.push_back(name);
     }
-    const std::optional<uint32_t> other = others == nullptr ? std::nullopt : std::optional(other_rule(schema, names, *others, depth));
+    const uint32_t other = others == nullptr ? kNoRule : other_rule(schema, names, *others, depth);
     return write_members(from, members, other, least, most);
   }
 
@@ -386,7 +387,7 @@ class SchemaCompiler {
   }
 
   // Members in their order, then others: places by how many members came before, as far as that matters.
-  Node write_members(Node from, const std::vector<Member>& members, std::optional<uint32_t> other, size_t least, size_t most) {
+  Node write_members(Node from, const std::vector<Member>& members, uint32_t other, size_t least, size_t most) {
     const size_t cap = most <= kMaxRepeats ? std::max<size_t>(most, 1) : std::max<size_t>(least, 1);
     std::vector<std::optional<Node>> at(cap + 1);
     at[0] = space(byte(from, '{'));
@@ -406,11 +407,11 @@ class SchemaCompiler {
       }
       at = std::move(next);
     }
-    for (size_t count = 0; other && count <= cap; ++count) {
+    for (size_t count = 0; other != kNoRule && count <= cap; ++count) {
       if (!at[count] || count >= most) continue;
       if (count == cap) *at[count] = separate(*at[count]);  // a loop of its own
       if (count < cap && !at[count + 1]) at[count + 1] = grammar_.add_node();
-      grammar_.add_free(take(count, *other), *at[std::min(count + 1, cap)]);
+      grammar_.add_free(take(count, other), *at[std::min(count + 1, cap)]);
     }
     const Node end = grammar_.add_node();
     for (size_t count = std::min(least, cap); count <= cap; ++count) {
