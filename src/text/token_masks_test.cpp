@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <random>
 
@@ -52,6 +53,16 @@ std::vector<NamedGrammar> everyday_grammars() {
 
 bool is_set(std::span<const uint32_t> mask, TokenId id) { return (mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0; }
 
+// The first allowed token from `id` on, round the end.
+std::optional<TokenId> allowed_from(std::span<const uint32_t> mask, TokenId id) {
+  const size_t first = static_cast<size_t>(id) / 32;
+  for (size_t i = 0; i < mask.size(); ++i) {
+    const size_t word = (first + i) % mask.size();
+    if (mask[word] != 0) return static_cast<TokenId>(word * 32 + static_cast<size_t>(std::countr_zero(mask[word])));
+  }
+  return std::nullopt;
+}
+
 // Answers of random tokens; what closes is taken more often, so that they end. Times of each mask and step.
 std::vector<double> times_of(TokenMasks& masks, const Tokenizer& tokenizer, std::mt19937& random) {
   std::vector<double> times;
@@ -61,15 +72,12 @@ std::vector<double> times_of(TokenMasks& masks, const Tokenizer& tokenizer, std:
       double start = monotonic_seconds();
       const std::span<const uint32_t> mask = masks.mask(state);
       double time = monotonic_seconds() - start;
-      std::vector<TokenId> allowed;
-      for (size_t id = 0; id < tokenizer.num_tokens(); ++id) {
-        if (is_set(mask, static_cast<TokenId>(id))) allowed.push_back(static_cast<TokenId>(id));
-      }
-      if (allowed.empty()) {
+      std::optional<TokenId> found = allowed_from(mask, static_cast<TokenId>(random() % tokenizer.num_tokens()));
+      if (!found) {
         EXPECT_TRUE(masks.may_end(state));
         break;
       }
-      TokenId next = allowed[random() % allowed.size()];
+      TokenId next = *found;
       for (const char closing : {'"', ']', '}'}) {
         const std::vector<TokenId> ids = tokenizer.encode(std::string(1, closing), Tokenizer::Specials::as_text);
         if (ids.size() == 1 && is_set(mask, ids[0]) && random() % 8 == 0) next = ids[0];
