@@ -23,7 +23,7 @@ class TokenMasks {
   static constexpr State kDead = static_cast<State>(-1);
 
   // Throws invalid_input for a grammar that nothing fits. Prepares places in rules for at most `prepare_seconds`; others when they are met.
-  TokenMasks(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie, double prepare_seconds = 0.25);
+  TokenMasks(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie, double prepare_seconds = 1);
 
   State start() const { return start_; }
   // Behind the byte, or behind a token's bytes; kDead when they do not fit, or lead where too much would have to be followed at once.
