@@ -36,6 +36,8 @@ FORMATS = {
     "chatml-qwen3-first": ("Qwen/Qwen3-0.6B-GGUF", None, "<|im_end|>", True, False),
     "chatml-qwen3-instruct": ("Qwen/Qwen3-4B-Instruct-2507", None, "<|im_end|>", True, False),
     "chatml-qwen3-thinking": ("Qwen/Qwen3-4B-Thinking-2507", None, "<|im_end|>", True, False),
+    "chatml-qwen3-coder": ("Qwen/Qwen3-Coder-30B-A3B-Instruct", None, "<|im_end|>", True, True),
+    "chatml-qwen3-coder-tools": ("copies of it that say tools", None, "<|im_end|>", True, False),
     "zephyr": ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "<s>", "</s>", False, True),
     "llama2": ("meta-llama/Llama-2-7b-chat-hf", "<s>", "</s>", False, True),
 }

@@ -1,5 +1,9 @@
 #include "base/log.h"
 
+#include <atomic>
+
+#include "base/json.h"
+
 #define SPDLOG_FMT_EXTERNAL  // the same fmt as everywhere
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -18,6 +22,8 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   return spdlog::level::off;
 }
 
+std::atomic<bool> writes_json = false;
+
 spdlog::logger& logger() {
   static const auto instance = [] {
     auto made = spdlog::stderr_logger_mt("quern");
@@ -30,6 +36,19 @@ spdlog::logger& logger() {
 }  // namespace
 
 void set_log_level(LogLevel level) { logger().set_level(to_spdlog(level)); }
-void log_line(LogLevel level, const std::string& line) { logger().log(to_spdlog(level), "{}", line); }
+
+void set_log_json(bool is_json) {
+  logger().set_pattern(is_json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%v})" : "%l: %v",
+                       spdlog::pattern_time_type::utc);
+  writes_json = is_json;
+}
+
+void log_line(LogLevel level, const std::string& line) {
+  if (writes_json) {
+    logger().log(to_spdlog(level), "{}", Json(line).dump(-1, ' ', true, Json::error_handler_t::replace));
+  } else {
+    logger().log(to_spdlog(level), "{}", line);
+  }
+}
 
 }  // namespace quern

@@ -10,6 +10,8 @@ namespace quern {
 enum class LogLevel { debug, info, warning, error, off };
 
 void set_log_level(LogLevel level);  // info at start
+// Lines as JSON objects, {"time", "level", "message"}, for programs that collect logs. Before other threads log.
+void set_log_json(bool is_json);
 void log_line(LogLevel level, const std::string& line);
 
 template <class... T>

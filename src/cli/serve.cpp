@@ -31,7 +31,7 @@ struct Options {
   size_t body_mib = 32, port = 8000;
   double shutdown_timeout = 30;
   bool insecure = false, is_quiet = false;
-  std::string foreign_text;
+  std::string foreign_text, log_format = "text", call_parser = "auto";
 };
 
 std::vector<std::string> read_keys(const std::string& path) {
@@ -100,6 +100,7 @@ void print_options(const Options& options, const RunningModel& model, const Serv
       fmt::format("{}:{}{}", options.server.http.host, options.server.http.port, options.server.http.tls_key.empty() ? "" : ", TLS"));
   row("chat page", options.server.has_page ? "at /" : "off");
   row("api keys", options.server.access.keys.empty() ? "none asked for" : fmt::format("{}", options.server.access.keys.size()));
+  row("tool-call-parser", options.call_parser + (served.call_dialect() == CallDialect::xml ? " (XML)" : " (JSON)"));
   row("max-waiting", fmt::format("{} requests", options.server.max_waiting));
   row("queue, request, shutdown",
       fmt::format("{}, {}, {} s", options.server.queue_timeout, options.server.request_timeout, options.shutdown_timeout));
@@ -107,6 +108,7 @@ void print_options(const Options& options, const RunningModel& model, const Serv
 }
 
 int serve(Options& options) {
+  set_log_json(options.log_format == "json");
   settle(options);
   const Interrupt interrupt;
   Server server(options.server);
@@ -117,6 +119,7 @@ int serve(Options& options) {
                      .names = options.names.empty() ? std::vector<std::string>{name_of(options.model.model)} : options.names,
                      .fingerprint = fingerprint(*model.file),
                      .created = std::time(nullptr)};
+  if (options.call_parser != "auto") served.dialect = options.call_parser == "hermes" ? CallDialect::json : CallDialect::xml;
   options.server.http.port = server.port();
   print_options(options, model, served);
   model.engine->start();
@@ -142,8 +145,8 @@ void accept_foreign_flags(CLI::App& app, std::string& text) {
                            "--trust-remote-code", "--jinja", "--metrics", "--slots", "--enable-request-id-headers", "--flash-attn"}) {
     app.add_flag_callback(name, [warn, name] { warn(name); })->group("");
   }
-  for (const char* name : {"--tool-call-parser", "--tool-parser", "--reasoning-parser", "--dtype", "--seed", "--generation-config",
-                           "--reasoning-format", "--quantization", "--tensor-parallel-size", "--pipeline-parallel-size"}) {
+  for (const char* name : {"--reasoning-parser", "--dtype", "--seed", "--generation-config", "--reasoning-format", "--quantization",
+                           "--tensor-parallel-size", "--pipeline-parallel-size"}) {
     app.add_option_function<std::string>(name, [warn, name, &text](const std::string& value) { text = value, warn(name); })->group("");
   }
 }
@@ -178,6 +181,9 @@ void add_limit_options(CLI::App& app, Options& options) {
   app.add_flag_callback(
       "--no-webui,--no-ui", [&server] { server.has_page = false; }, "No chat page at /");
   app.add_flag("--disable-log-requests", options.is_quiet, "No line for each request");
+  add_choice(app, "--log-format", options.log_format, {"text", "json"}, "Lines of the log");
+  add_choice(app, "--tool-call-parser,--tool-parser", options.call_parser, {"auto", "hermes", "qwen3_coder", "qwen3_xml"},
+             "How the model writes calls of tools: as its chat format does, as JSON, or as Qwen3-Coder's XML");
 }
 
 VerbWork declare(CLI::App& app) {

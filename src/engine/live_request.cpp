@@ -55,10 +55,9 @@ void LiveRequest::append_mask(ForwardBatch& batch, size_t words) {
 std::optional<FinishReason> LiveRequest::follow_masks(TokenId token, bool is_end) {
   if (!masks_ || is_end) return std::nullopt;
   mask_state_ = masks_->after(mask_state_, tokenizer_->bytes(token));
-  CHECK(mask_state_ != TokenMasks::kDead, "token {} does not fit its mask", token);
+  if (mask_state_ == TokenMasks::kDead) return FinishReason::length;  // more than can be followed: the answer is cut here
   if (!masks_->may_end(mask_state_)) return std::nullopt;
-  const bool may_go_on = std::ranges::any_of(masks_->mask(mask_state_), [](uint32_t word) { return word != 0; });
-  return may_go_on ? std::nullopt : std::optional(FinishReason::stop);
+  return masks_->may_go_on(mask_state_) ? std::nullopt : std::optional(FinishReason::stop);
 }
 
 // What closes the reasoning is being put in.

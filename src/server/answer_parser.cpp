@@ -5,8 +5,17 @@
 namespace quern {
 namespace {
 
-constexpr std::string_view kThink = "<think>", kThinkEnd = "</think>", kCall = "<tool_call>", kCallEnd = "</tool_call>";
+constexpr std::string_view kThink = "<think>", kThinkEnd = "</think>", kCall = "<tool_call>", kCallEnd = "</tool_call>",
+                           kFunction = "<function=";
 constexpr std::string_view kSpace = " \n\r\t";
+
+// Where `text` ends in what may be the start of `tag`.
+size_t before_start(std::string_view text, std::string_view tag) {
+  for (size_t length = std::min(tag.size() - 1, text.size()); length > 0; --length) {
+    if (text.ends_with(tag.substr(0, length))) return text.size() - length;
+  }
+  return text.size();
+}
 
 size_t leading_space(std::string_view text) { return std::min(text.find_first_not_of(kSpace), text.size()); }
 
@@ -20,10 +29,19 @@ AnswerParser::AnswerParser(const AnswerParserOptions& options)
 
 AnswerParser::Cut AnswerParser::find_tag(std::string_view text, std::string_view tag) {
   if (const size_t at = text.find(tag); at != text.npos) return {at, true};
-  for (size_t length = std::min(tag.size() - 1, text.size()); length > 0; --length) {
-    if (text.ends_with(tag.substr(0, length))) return {text.size() - length, false};
+  return {before_start(text, tag), false};
+}
+
+// The first tag that opens a call. Qwen3-Coder may forget <tool_call>: a line that begins with <function= counts as well.
+AnswerParser::Cut AnswerParser::find_call(std::string_view text) const {
+  Cut cut = find_tag(text, kCall);
+  if (options_.dialect != CallDialect::xml) return cut;
+  for (size_t at = 0; (at = text.find(kFunction, at)) != text.npos && at < cut.certain; ++at) {
+    const bool is_first = held_space_.empty() ? !has_content_ : held_space_.ends_with('\n');
+    if (at == 0 ? is_first : text[at - 1] == '\n') return {at, true};
   }
-  return {text.size(), false};
+  if (!cut.is_found) cut.certain = std::min(cut.certain, before_start(text, kFunction));
+  return cut;
 }
 
 void AnswerParser::emit(std::vector<AnswerPart>& parts, AnswerPart::Kind kind, std::string_view text) {
@@ -113,13 +131,15 @@ bool AnswerParser::step_content(std::vector<AnswerPart>& parts, bool at_end) {
     pending_.clear();
     return false;
   }
-  const Cut cut = find_tag(pending_, kCall);
+  const Cut cut = find_call(pending_);
   const size_t certain = at_end && !cut.is_found ? pending_.size() : cut.certain;
+  has_content_ = has_content_ || pending_.find_first_not_of(kSpace) < certain;
   emit_but_trailing_space(parts, AnswerPart::Kind::content, std::string_view(pending_).substr(0, certain));
   pending_.erase(0, certain);
   if (!cut.is_found) return false;
-  pending_.erase(0, kCall.size());
-  call_ = {};
+  call_tag_ = pending_.starts_with(kCall) ? kCall : "";
+  pending_.erase(0, call_tag_.size());
+  call_ = new_call_text(options_.dialect, options_.schemas);
   call_is_open_ = false;
   call_is_dropped_ = options_.one_call_at_most && num_calls_ > 0;
   state_ = State::call;
@@ -128,8 +148,8 @@ bool AnswerParser::step_content(std::vector<AnswerPart>& parts, bool at_end) {
 
 bool AnswerParser::step_call(std::vector<AnswerPart>& parts) {
   for (size_t i = 0; i < pending_.size(); ++i) {
-    const bool is_whole = call_.is_complete();
-    if (is_whole || !call_.push(pending_[i])) {
+    const bool is_whole = call_->is_complete();
+    if (is_whole || !call_->push(pending_[i])) {
       // What breaks a call off is text again; before the name is known that is the whole of it.
       pending_.erase(0, is_whole || call_is_open_ || call_is_dropped_ ? i : i + 1);
       const bool was_text = !is_whole && !call_is_open_ && !call_is_dropped_;
@@ -138,13 +158,13 @@ bool AnswerParser::step_call(std::vector<AnswerPart>& parts) {
       return true;
     }
     if (call_is_dropped_) continue;
-    if (!call_is_open_ && call_.name() && !call_.name()->empty()) {
+    if (!call_is_open_ && call_->name() && !call_->name()->empty()) {
       call_is_open_ = true;
       held_space_.clear();
       ++num_calls_;
-      emit(parts, AnswerPart::Kind::tool_name, *call_.name());
+      emit(parts, AnswerPart::Kind::tool_name, *call_->name());
     }
-    if (call_is_open_) emit(parts, AnswerPart::Kind::tool_arguments, call_.take_arguments());
+    if (call_is_open_) emit(parts, AnswerPart::Kind::tool_arguments, call_->take_arguments());
   }
   pending_.clear();
   return false;
@@ -153,12 +173,13 @@ bool AnswerParser::step_call(std::vector<AnswerPart>& parts) {
 // The call is over, by its closing brace or with the answer.
 void AnswerParser::end_call(std::vector<AnswerPart>& parts) {
   if (call_is_open_) {
-    emit(parts, AnswerPart::Kind::tool_arguments, call_.finish_arguments());
+    emit(parts, AnswerPart::Kind::tool_arguments, call_->finish_arguments());
   } else if (!call_is_dropped_) {
     emit(parts, AnswerPart::Kind::content, held_space_);
     held_space_.clear();
-    emit(parts, AnswerPart::Kind::content, std::string(kCall) + call_.body());
+    emit(parts, AnswerPart::Kind::content, std::string(call_tag_) + call_->body());
   }
+  has_content_ = !call_is_open_ && !call_is_dropped_;
   call_is_open_ = false;
   call_is_dropped_ = true;  // nothing of it is left to say
 }

@@ -1,12 +1,13 @@
 // An answer's text, as it comes, into reasoning, content and tool calls. What may still be the start of a tag is held back, so that the
 // parts, joined, do not depend on how the text was cut. One answer's; one thread.
 #pragma once
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "server/tool_call_text.h"
+#include "server/call_text.h"
 
 namespace quern {
 
@@ -22,6 +23,8 @@ struct AnswerParserOptions {
   bool parses_reasoning = false;
   bool parses_tools = false;
   bool one_call_at_most = false;  // later calls are dropped
+  CallDialect dialect = CallDialect::json;
+  std::shared_ptr<const CallSchemas> schemas = {};  // of the tools, for the XML dialect
 };
 
 class AnswerParser {
@@ -43,6 +46,7 @@ class AnswerParser {
     bool is_found;
   };
   static Cut find_tag(std::string_view text, std::string_view tag);
+  Cut find_call(std::string_view text) const;
 
   bool step(std::vector<AnswerPart>& parts, bool at_end);
   bool step_start(bool at_end);
@@ -60,8 +64,10 @@ class AnswerParser {
   std::string pending_;     // not yet understood
   std::string held_space_;  // white space that goes out only when text of the same kind follows
   bool is_first_reasoning_ = true;
-  ToolCallText call_;
-  bool call_is_open_ = false;  // its name went out
+  std::unique_ptr<CallText> call_;  // null: none is being read
+  std::string_view call_tag_;       // that opened it
+  bool call_is_open_ = false;       // its name went out
+  bool has_content_ = false;        // since the last call, besides white space
   bool call_is_dropped_ = false;
   size_t num_calls_ = 0;
 };

@@ -31,10 +31,17 @@ Parts joined(const std::vector<AnswerPart>& parts) {
   return all;
 }
 
-constexpr AnswerParserOptions kAll{.parses_reasoning = true, .parses_tools = true};
-constexpr AnswerParserOptions kInside{.starts_in_reasoning = true, .parses_reasoning = true, .parses_tools = true};
-constexpr AnswerParserOptions kPlain{};
-constexpr AnswerParserOptions kOne{.parses_tools = true, .one_call_at_most = true};
+const AnswerParserOptions kAll{.parses_reasoning = true, .parses_tools = true};
+const AnswerParserOptions kInside{.starts_in_reasoning = true, .parses_reasoning = true, .parses_tools = true};
+const AnswerParserOptions kPlain{};
+const std::shared_ptr<const CallSchemas> kSchemas = std::make_shared<CallSchemas>(CallSchemas{
+    {"f",
+     OrderedJson::parse(R"({"type": "object", "properties": {"s": {"type": "string"}, "i": {"type": "integer"}, "n": {"type": "number"},
+        "b": {"type": "boolean"}, "o": {"type": "object"}, "l": {"type": "array"}, "u": {"type": ["string", "null"]},
+        "a": {"anyOf": [{"type": "integer"}, {"type": "string"}]}, "e": {"enum": ["x", "y"]}}})")}});
+const AnswerParserOptions kXml{.parses_reasoning = true, .parses_tools = true, .dialect = CallDialect::xml, .schemas = kSchemas};
+const AnswerParserOptions kXmlOne{.parses_tools = true, .one_call_at_most = true, .dialect = CallDialect::xml, .schemas = kSchemas};
+const AnswerParserOptions kOne{.parses_tools = true, .one_call_at_most = true};
 
 struct Case {
   const char* name;
@@ -93,6 +100,56 @@ const Case kCases[] = {
      kAll,
      "<tool_call>{\"name\": \"f\", \"arguments\": {\"q\": \"\xf0\x9f\x98\x80\"}}</tool_call>",
      {"", "", {"f {\"q\": \"\xf0\x9f\x98\x80\"}"}}},
+    {"xml",
+     kXml,
+     "Sure.\n<tool_call>\n<function=f>\n<parameter=s>\nParis\n</parameter>\n<parameter=i>\n3\n</parameter>\n</function>\n</tool_call>",
+     {"", "Sure.", {R"(f {"s": "Paris", "i": 3})"}}},
+    {"xml without arguments", kXml, "<tool_call>\n<function=f>\n</function>\n</tool_call>", {"", "", {"f {}"}}},
+    {"xml types",
+     kXml,
+     "<tool_call><function=f><parameter=n>1.50</parameter><parameter=b>True</parameter><parameter=o>\n{\"a\": [1]}\n</parameter>"
+     "<parameter=l>[]</parameter><parameter=u>null</parameter><parameter=a>7</parameter><parameter=e>x</parameter></function></tool_call>",
+     {"", "", {R"(f {"n": 1.50, "b": true, "o": {"a": [1]}, "l": [], "u": null, "a": 7, "e": "x"})"}}},
+    {"xml values of another type are strings",
+     kXml,
+     "<tool_call><function=f><parameter=i>many</parameter><parameter=b>1</parameter><parameter=o>{</parameter><parameter=u>7</parameter>"
+     "<parameter=z>1</parameter></function></tool_call>",
+     {"", "", {R"(f {"i": "many", "b": "1", "o": "{", "u": "7", "z": "1"})"}}},
+    {"xml text of several lines",
+     kXml,
+     "<tool_call>\n<function=f>\n<parameter=s>\n\nif (a < b) {\n\t\"x\\\";\n}\n\n</parameter>\n</function>\n</tool_call>",
+     {"", "", {R"(f {"s": "\nif (a < b) {\n\t\"x\\\";\n}\n"})"}}},
+    {"xml tags inside a text",
+     kXml,
+     "<tool_call><function=f><parameter=s>a </p> <b> </tool_call> </param</parameter></function></tool_call>",
+     {"", "", {R"(f {"s": "a </p> <b> </tool_call> </param"})"}}},
+    {"xml without the end of a parameter",
+     kXml,
+     "<tool_call><function=f><parameter=s>\na\n<parameter=i>\n1\n</function></tool_call>",
+     {"", "", {R"(f {"s": "a", "i": 1})"}}},
+    {"xml cut off", kXml, "<tool_call><function=f><parameter=s>\nabc</para", {"", "", {R"(f {"s": "abc</para"})"}}},
+    {"xml cut off in a number", kXml, "<tool_call><function=f><parameter=i>\n12", {"", "", {R"(f {"i": 12})"}}},
+    {"xml cut off before the name ends", kXml, "<tool_call>\n<function=f", {"", "<tool_call>\n<function=f", {}}},
+    {"xml without opening tag",
+     kXml,
+     "So:\n\n<function=f>\n<parameter=i>\n1\n</parameter>\n</function>\n</tool_call>",
+     {"", "So:", {R"(f {"i": 1})"}}},
+    {"xml opening tag in a line", kXml, "Write <function=f> and <func", {"", "Write <function=f> and <func", {}}},
+    {"xml two calls",
+     kXml,
+     "<think>\nhm\n</think>\n\n<tool_call>\n<function=f>\n</function>\n</tool_call>\n<tool_call>\n<function=g>\n<parameter=k>\n\xc3\xbc\n</"
+     "parameter>\n"
+     "</function>\n</tool_call>",
+     {"hm", "", {"f {}", "g {\"k\": \"\xc3\xbc\"}"}}},
+    {"xml one call at most",
+     kXmlOne,
+     "<tool_call><function=f></function></tool_call>\n<tool_call><function=g></function></tool_call>",
+     {"", "", {"f {}"}}},
+    {"xml that is no call", kXml, "<tool_call>maybe</tool_call> so", {"", "<tool_call>maybe</tool_call> so", {}}},
+    {"json in the xml dialect is text",
+     kXml,
+     "<tool_call>{\"name\": \"f\"}</tool_call>",
+     {"", "<tool_call>{\"name\": \"f\"}</tool_call>", {}}},
 };
 
 TEST(AnswerParser, SamePartsAtEverySplit) {

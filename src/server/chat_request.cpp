@@ -144,6 +144,9 @@ ChatPrompt read_chat_prompt(const RequestFields& fields, std::string_view text, 
   prompt.tools = read_tools(fields, text);
   ChatOptions options;
   options.enable_thinking = read_thinking(fields);
+  if (const auto kwargs = fields.object("chat_template_kwargs")) {
+    options.preserves_thinking = kwargs->flag("preserve_thinking").value_or(false);
+  }
   options.tools = prompt.tools.tools;
   options.add_generation_prompt = fields.flag("add_generation_prompt").value_or(true);
   const bool continues = fields.flag("continue_final_message").value_or(false);
@@ -185,10 +188,7 @@ GenerationPlan read_chat_request(std::string_view body, const ServedModel& model
   ChatAnswerOptions options;
   options.head = {"chatcmpl-" + random_id(), "chat.completion", "chat.completion.chunk", model.name(),
                   model.fingerprint,         std::time(nullptr)};
-  options.parser = {.starts_in_reasoning = prompt.starts_in_reasoning && shows_reasoning,
-                    .parses_reasoning = model.chat()->thinks && shows_reasoning,
-                    .parses_tools = prompt.tools.may_call,
-                    .one_call_at_most = prompt.tools.one_call_at_most};
+  options.parser = parser_options(model, prompt.tools, prompt.starts_in_reasoning, shows_reasoning);
   options.num_choices = common.n;
   options.prompt_tokens = plan.prompts[0].size();
   options.is_stream = common.is_stream;

@@ -3,16 +3,18 @@
 #include <algorithm>
 
 #include "server/tools_request.h"
+#include "text/bnf.h"
 #include "text/json_schema.h"
+#include "text/text_grammars.h"
 
 namespace quern {
 namespace {
 
-constexpr size_t kMaxEntries = 64, kMaxSchemaBytes = size_t{64} << 10;
+constexpr size_t kMaxEntries = 64, kMaxSchemaBytes = size_t{64} << 10, kMaxStates = 50'000;
 
 struct Ask {
   std::string param;
-  enum class Kind { object, schema, choice } kind;
+  enum class Kind { object, schema, choice, regex, grammar } kind;
   OrderedJson schema = {};
 };
 
@@ -42,16 +44,28 @@ std::optional<Ask> read_response_format(const RequestFields& fields, std::string
   return Ask{"response_format.json_schema.schema", Ask::Kind::schema, ordered.at("json_schema").at("schema")};
 }
 
+std::optional<Ask> read_text(const RequestFields& fields, const char* name, Ask::Kind kind) {
+  const auto text = fields.text(name);
+  if (!text) return std::nullopt;
+  if (text->empty()) throw field_error(fields.path_of(name), "want text, found an empty string");
+  return Ask{fields.path_of(name), kind, OrderedJson(*text)};
+}
+
+// One of the ways to ask; two at once are a 400.
 std::optional<Ask> read_guided(const RequestFields& fields, std::string_view text) {
   for (const char* name : {"guided_json", "json_schema"}) {
     if (const Json* schema = fields.find(name)) return Ask{name, Ask::Kind::schema, ordered_member(*schema, text, name)};
   }
+  if (const auto ask = read_text(fields, "guided_regex", Ask::Kind::regex)) return ask;
+  for (const char* name : {"guided_grammar", "grammar"}) {
+    if (const auto ask = read_text(fields, name, Ask::Kind::grammar)) return ask;
+  }
   if (const Json* choice = fields.find("guided_choice")) return Ask{"guided_choice", Ask::Kind::choice, OrderedJson(*choice)};
   const auto outputs = fields.object("structured_outputs");
   if (!outputs) return std::nullopt;
-  for (const char* name : {"regex", "grammar", "structural_tag"}) {
-    if (outputs->has(name)) throw not_enforced(outputs->path_of(name), name);
-  }
+  if (outputs->has("structural_tag")) throw not_enforced(outputs->path_of("structural_tag"), "structural_tag");
+  if (const auto ask = read_text(*outputs, "regex", Ask::Kind::regex)) return ask;
+  if (const auto ask = read_text(*outputs, "grammar", Ask::Kind::grammar)) return ask;
   if (outputs->has("json")) {
     const OrderedJson ordered = ordered_member(*fields.find("structured_outputs"), text, "structured_outputs");
     return Ask{"structured_outputs.json", Ask::Kind::schema, ordered.at("json")};
@@ -78,14 +92,23 @@ std::shared_ptr<TokenMasks> ConstraintCache::find(const std::string& key) {
   const std::lock_guard lock(mutex_);
   const auto found = std::ranges::find_if(entries_, [&](const Entry& entry) { return entry.key == key; });
   if (found == entries_.end()) return nullptr;
+  if (found->masks->num_states() > kMaxStates) {  // has met enough: the next requests begin anew, those under way keep it
+    entries_.erase(found);
+    return nullptr;
+  }
   entries_.splice(entries_.begin(), entries_, found);
   return found->masks;
 }
 
-std::shared_ptr<TokenMasks> ConstraintCache::add(const std::string& key, Grammar grammar) {
+std::shared_ptr<const TokenTrie> ConstraintCache::trie() {
   const std::lock_guard lock(mutex_);
   if (!trie_) trie_ = std::make_shared<TokenTrie>(*tokenizer_);
-  auto masks = std::make_shared<TokenMasks>(std::make_shared<const Grammar>(std::move(grammar)), trie_);
+  return trie_;
+}
+
+std::shared_ptr<TokenMasks> ConstraintCache::add(const std::string& key, Grammar grammar) {
+  auto masks = std::make_shared<TokenMasks>(std::make_shared<const Grammar>(std::move(grammar)), trie());
+  const std::lock_guard lock(mutex_);
   entries_.push_front({key, masks});
   if (entries_.size() > kMaxEntries) entries_.pop_back();
   return masks;
@@ -95,6 +118,7 @@ std::shared_ptr<TokenMasks> tools_constraint(const ToolsRequest& tools, Constrai
   if (tools.forced.empty()) return nullptr;
   const std::string key = (tools.one_call_at_most ? "tool" : "tools") + OrderedJson(tools.forced).dump();
   return cache.get(key, "tools", [&] {
+    if (cache.dialect() == CallDialect::xml) return xml_calls_grammar(tools.forced, tools.one_call_at_most ? "" : "\n", "tools");
     std::vector<WrappedSchema> calls;
     for (const OrderedJson& function : tools.forced) {
       OrderedJson no_arguments;
@@ -118,6 +142,10 @@ std::shared_ptr<TokenMasks> masks_of(const std::optional<Ask>& ask, const ToolsR
       const std::vector<std::string> choices = read_choices(*ask);
       return cache.get("choice" + ask->schema.dump(), ask->param, [&] { return choice_grammar(choices); });
     }
+    case Ask::Kind::regex:
+      return cache.get("regex" + ask->schema.dump(), ask->param, [&] { return regex_grammar(ask->schema.get<std::string>()); });
+    case Ask::Kind::grammar:
+      return cache.get("grammar" + ask->schema.dump(), ask->param, [&] { return read_bnf(ask->schema.get<std::string>()); });
     case Ask::Kind::schema: break;
   }
   check_size(ask->schema, ask->param);

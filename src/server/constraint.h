@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/call_text.h"
 #include "server/request_fields.h"
 #include "text/grammar.h"
 #include "text/token_masks.h"
@@ -16,7 +17,9 @@ namespace quern {
 
 class ConstraintCache {
  public:
-  explicit ConstraintCache(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  ConstraintCache(const Tokenizer& tokenizer, CallDialect dialect) : tokenizer_(&tokenizer), dialect_(dialect) {}
+
+  CallDialect dialect() const { return dialect_; }  // of calls that are forced
 
   // The masks of a grammar, which `make` builds when `key` is new. A grammar that cannot be kept is a 400 that names `param`.
   template <class Make>
@@ -40,7 +43,10 @@ class ConstraintCache {
   std::shared_ptr<TokenMasks> find(const std::string& key);
   std::shared_ptr<TokenMasks> add(const std::string& key, Grammar grammar);
 
+  std::shared_ptr<const TokenTrie> trie();
+
   const Tokenizer* tokenizer_;
+  CallDialect dialect_;
   std::mutex mutex_;
   std::shared_ptr<const TokenTrie> trie_;
   std::list<Entry> entries_;  // newest first

@@ -36,6 +36,8 @@ inline std::shared_ptr<const Tokenizer> echo_tokenizer() {
 struct EchoOptions {
   size_t num_blocks = 256, block_tokens = 16;
   double step_seconds = 0;  // how long a step takes
+  const char* chat = "chatml-qwen3";
+  std::string poison = "not a number";  // a chat that says this has no finite logits
 };
 
 class EchoRunner : public ModelRunner {
@@ -105,6 +107,7 @@ class EchoRunner : public ModelRunner {
       return last >= 'a' && last < 'z' ? last + 1 : 'a';
     }
     const std::string words = text.substr(turn + user.size(), text.find(end, turn) - turn - user.size());
+    if (words == options_.poison) return -1;
     std::string said = text.substr(answer + assistant.size());
     if (said.starts_with(quiet)) said.erase(0, quiet.size());
     if (said.size() < words.size()) {
@@ -126,7 +129,7 @@ inline std::unique_ptr<Engine> echo_engine(const EchoOptions& echo = {}, EngineO
   const std::shared_ptr<const Tokenizer> tokenizer = echo_tokenizer();
   if (options.max_model_len == 0) options.max_model_len = 1024;
   GenerationDefaults defaults;
-  defaults.chat = &chat_format("chatml-qwen3");
+  defaults.chat = &chat_format(echo.chat);
   for (const char* end : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}) defaults.end_ids.push_back(*tokenizer->find_special(end));
   return std::make_unique<Engine>(std::make_unique<EchoRunner>(echo, tokenizer), tokenizer, tokenizer->num_tokens(), defaults, options);
 }

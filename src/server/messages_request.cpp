@@ -154,10 +154,7 @@ GenerationPlan read_messages_request(std::string_view body, const ServedModel& m
   MessagesAnswerOptions options;
   options.id = "msg_" + random_id().substr(0, 24);
   options.model = model.name();
-  options.parser = {.starts_in_reasoning = opens_thinking(prompt.pieces),
-                    .parses_reasoning = model.chat()->thinks,
-                    .parses_tools = prompt.tools.may_call,
-                    .one_call_at_most = prompt.tools.one_call_at_most};
+  options.parser = parser_options(model, prompt.tools, opens_thinking(prompt.pieces), true);
   options.prompt_tokens = plan.prompts[0].size();
   options.is_stream = common.is_stream;
   plan.answer = std::make_unique<MessagesAnswer>(std::move(options));

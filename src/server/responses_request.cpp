@@ -127,10 +127,7 @@ GenerationPlan read_responses_request(std::string_view body, const ServedModel& 
   options.id = "resp_" + random_id();
   options.model = model.name();
   options.created = std::time(nullptr);
-  options.parser = {.starts_in_reasoning = opens_thinking(pieces),
-                    .parses_reasoning = model.chat()->thinks,
-                    .parses_tools = tools.may_call,
-                    .one_call_at_most = tools.one_call_at_most};
+  options.parser = parser_options(model, tools, opens_thinking(pieces), true);
   options.prompt_tokens = plan.prompts[0].size();
   options.is_stream = common.is_stream;
   const Json* given_tools = fields.find("tools");

@@ -3,6 +3,7 @@
 #include "server/chat_request.h"
 #include "server/completion_request.h"
 #include "server/messages_request.h"
+#include "server/openapi.h"
 #include "server/responses_request.h"
 #include "server/text_routes.h"
 
@@ -21,6 +22,7 @@ constexpr Route kRoutes[] = {
     {"/metrics", "GET", Kind::metrics},
     {"/load", "GET", Kind::load},
     {"/version", "GET", Kind::answer, false, &answer_version},
+    {"/openapi.json", "GET", Kind::answer, false, &answer_openapi},
     {"/props", "GET", Kind::answer, false, &answer_props},
     {"/v1/models", "GET", Kind::answer, false, &answer_models},
     {"/v1/models/", "GET", Kind::answer, false, &answer_model},

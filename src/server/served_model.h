@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "server/call_text.h"
 #include "server/constraint.h"
 
 namespace quern {
@@ -15,11 +16,15 @@ struct ServedModel {
   std::vector<std::string> names;                     // at least one; the first is the one that replies bear
   std::string fingerprint;                            // "quern-<version>-<hash of the engine file's description>"
   int64_t created = 0;                                // unix time of the start
+  std::optional<CallDialect> dialect = {};            // of calls of tools; absent: that of the chat format
   std::shared_ptr<ConstraintCache> constraints = {};  // made by the server
 
   const std::string& name() const { return names.front(); }
   const Tokenizer& tokenizer() const { return engine->tokenizer(); }
   const ChatFormat* chat() const { return engine->defaults().chat; }
+  CallDialect call_dialect() const {
+    return dialect ? *dialect : chat() != nullptr && chat()->xml_calls ? CallDialect::xml : CallDialect::json;
+  }
   size_t context() const { return engine->options().max_model_len; }
 };
 

@@ -287,7 +287,7 @@ void Server::start() {
 void Server::serve(ServedModel model) {
   state_->on_loop([&] {
     state_->host.engine = model.engine;
-    model.constraints = std::make_shared<ConstraintCache>(model.tokenizer());
+    model.constraints = std::make_shared<ConstraintCache>(model.tokenizer(), model.call_dialect());
     state_->model = std::make_shared<const ServedModel>(std::move(model));
   });
 }

@@ -160,6 +160,22 @@ ToolsRequest read_tool_list(const RequestFields& fields, std::string_view text, 
 
 }  // namespace
 
+AnswerParserOptions parser_options(const ServedModel& model, const ToolsRequest& tools, bool starts_in_reasoning, bool shows_reasoning) {
+  AnswerParserOptions options{.starts_in_reasoning = starts_in_reasoning && shows_reasoning,
+                              .parses_reasoning = model.chat()->thinks && shows_reasoning,
+                              .parses_tools = tools.may_call,
+                              .one_call_at_most = tools.one_call_at_most,
+                              .dialect = model.call_dialect()};
+  if (options.dialect != CallDialect::xml) return options;
+  const auto schemas = std::make_shared<CallSchemas>();
+  for (const OrderedJson& tool : tools.tools) {
+    const OrderedJson& function = tool.at("function");
+    (*schemas)[function.at("name").get<std::string>()] = function.value("parameters", OrderedJson::object());
+  }
+  options.schemas = schemas;
+  return options;
+}
+
 ToolsRequest read_tools(const RequestFields& fields, std::string_view text) {
   if (!fields.has("functions")) return read_tool_list(fields, text, "tools", "tool_choice", ToolForm::nested);
   if (fields.has("tools")) throw field_error("functions", "want tools or functions, found both");
@@ -228,9 +244,6 @@ std::vector<ToolCall> read_past_calls(const RequestFields& message) {
 }
 
 void refuse_unenforceable(const RequestFields& fields) {
-  for (const char* name : {"guided_regex", "guided_grammar", "grammar"}) {
-    if (fields.has(name)) throw not_enforced(name, name);
-  }
   for (const char* name : {"use_beam_search", "logits_processors"}) {
     const Json* value = fields.find(name);
     if (value != nullptr && *value != false) throw not_enforced(name, name);

@@ -3,7 +3,9 @@
 #include <string_view>
 #include <vector>
 
+#include "server/answer_parser.h"
 #include "server/request_fields.h"
+#include "server/served_model.h"
 #include "text/chat_format.h"
 
 namespace quern {
@@ -14,6 +16,9 @@ struct ToolsRequest {
   std::vector<OrderedJson> forced;  // functions of which one must be called; none: the model decides
   bool one_call_at_most = false;
 };
+
+// How an answer's text is read: the model's own dialect of calls, unless the server was told another.
+AnswerParserOptions parser_options(const ServedModel& model, const ToolsRequest& tools, bool starts_in_reasoning, bool shows_reasoning);
 
 // tools, tool_choice, and the old functions and function_call. `text` is the body that `fields` were read from.
 ToolsRequest read_tools(const RequestFields& fields, std::string_view text);

@@ -29,6 +29,7 @@ struct ChatMessage {
 struct ChatOptions {
   bool add_generation_prompt = true;
   std::optional<bool> enable_thinking;  // formats without thinking ignore it
+  bool preserves_thinking = false;      // of earlier turns: the next prompt goes on with this one's tokens; Qwen3's formats only
   std::vector<OrderedJson> tools;       // as OpenAI's `tools`
 };
 
@@ -47,6 +48,7 @@ struct ChatFormat {
                                      const ChatOptions& options);  // throws invalid_input for roles it does not know
   std::vector<std::string> stops;                                  // special tokens that end a turn: "<|im_end|>", ...
   bool thinks;                                                     // answers may start with <think>
+  bool xml_calls = false;                                          // tools are called as <function=NAME>, else as JSON
 };
 
 // Throws incompatible "WHERE: want one of ...; found ..." with the list.

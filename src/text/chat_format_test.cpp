@@ -194,7 +194,7 @@ TEST(ChatTemplates, KnownOnesAreRecognised) {
     if (text.find("'<|im_start|>system\n") == text.npos) expect(windows, "with CRLF");  // inside a string literal it would count
     ++known;
   }
-  EXPECT_EQ(known, 4U);
+  EXPECT_EQ(known, 5U);
   EXPECT_EQ(recognise_chat_template(""), nullptr);
   EXPECT_EQ(recognise_chat_template("{{ messages"), nullptr);
   EXPECT_EQ(recognise_chat_template("{% for m in messages %}{{ m.content }}{% endfor %}"), nullptr);

@@ -1,7 +1,10 @@
-// What an answer may be, byte by byte: rules that call each other, as networks of nodes. Built by json_schema.h, read by TokenMasks.
+// What an answer may be, byte by byte: rules that call each other, as networks of nodes. Built by json_schema.h, bnf.h and
+// character_automaton.h, read by TokenMasks.
 // Plain data; immutable once built.
 #pragma once
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -32,8 +35,20 @@ class Grammar {
   void add_call(Node from, uint32_t rule, Node to) { nodes_[from].push_back({Edge::Kind::call, 0, 0, to, rule}); }
   // `text` from `from` on; the node behind it.
   Node add_text(Node from, std::string_view text);
-  // One character of UTF-8 from U+0080 on, any.
-  void add_wide_character(Node from, Node to);
+  // From `from` to `to` by one of `texts`, whose common beginnings share nodes.
+  void add_texts(Node from, const std::vector<std::string>& texts, Node to);
+
+  // `count` nodes from `first` on do what those from `like` on do, for tokens of at most `num_bytes` bytes: a hint that saves work.
+  void set_like(Node first, size_t count, Node like, size_t num_bytes);
+  struct Likeness {
+    Node node;
+    size_t num_bytes;
+  };
+  std::optional<Likeness> likeness(Node node) const;
+
+  size_t num_rules() const { return rules_.size(); }
+  // A rule that calls itself before it has read anything, if there is one.
+  std::optional<uint32_t> left_recursive_rule() const;
 
   size_t num_nodes() const { return nodes_.size(); }
   const std::vector<Edge>& edges(Node node) const { return nodes_[node]; }
@@ -44,9 +59,16 @@ class Grammar {
   struct Rule {
     Node start, end;
   };
+  struct LikeNodes {
+    Node first, like;
+    size_t count, num_bytes;
+  };
+  // Nodes that a rule reaches without reading; calls of rules for which `is_empty` holds are passed over.
+  std::vector<Node> reached_unread(uint32_t rule, const std::vector<bool>& is_empty) const;
   std::vector<std::vector<Edge>> nodes_;
   std::vector<bool> is_end_;
   std::vector<Rule> rules_;
+  std::vector<LikeNodes> like_nodes_;  // by first
 };
 
 }  // namespace quern

@@ -4,18 +4,24 @@
 #include <map>
 #include <set>
 
+#include "text/number_range.h"
+#include "text/schema_merge.h"
+#include "text/schema_numbers.h"
+#include "text/schema_strings.h"
+
 namespace quern {
 namespace {
 
 constexpr int kMaxSchemaDepth = 32;
-constexpr size_t kMaxProperties = 1000, kMaxEnumValues = 5000, kMaxRepeats = 4096;
-constexpr size_t kMaxDigits = 20, kMaxExponentDigits = 3, kMaxIndent = 16;
+constexpr size_t kMaxProperties = 1000, kMaxEnumValues = 5000, kMaxRepeats = 4096, kMaxCounted = 64, kMaxIndent = 16;
+constexpr auto kNoRule = static_cast<uint32_t>(-1);
 
 using Node = Grammar::Node;
 
 class SchemaCompiler {
  public:
-  SchemaCompiler(Grammar& grammar, const OrderedJson& root, std::string where) : grammar_(grammar), root_(root), where_(std::move(where)) {}
+  SchemaCompiler(Grammar& grammar, const OrderedJson& root, std::string where)
+      : grammar_(grammar), strings_(grammar), root_(root), where_(std::move(where)) {}
 
   // A value of `schema` between `from` and the node that is returned.
   Node value(Node from, const OrderedJson& schema, int depth) {
@@ -23,12 +29,16 @@ class SchemaCompiler {
     if (!schema.is_object()) refuse("schema", "want an object or true");
     if (depth > kMaxSchemaDepth) refuse("schema", fmt::format("nested deeper than {} levels", kMaxSchemaDepth));
     check_keywords(schema);
-    if (schema.contains("$ref")) return reference(from, schema.at("$ref"));
-    if (schema.contains("const")) return grammar_.add_text(from, schema.at("const").dump());
-    if (schema.contains("enum")) return enumeration(from, schema.at("enum"));
-    for (const char* name : {"anyOf", "oneOf", "allOf"}) {
-      if (schema.contains(name)) return alternatives(from, schema.at(name), name, depth);
+    if (schema.contains("$ref")) {
+      return has_other_rules(schema, "$ref") ? value(from, merged(schema, OrderedJson::object()), depth + 1)
+                                             : reference(from, schema.at("$ref"));
     }
+    if (schema.contains("allOf")) return value(from, all_of(schema), depth + 1);
+    for (const char* name : {"anyOf", "oneOf"}) {
+      if (schema.contains(name)) return alternatives(from, schema, name, depth);
+    }
+    if (schema.contains("const")) return grammar_.add_text(from, schema.at("const").dump());
+    if (schema.contains("enum")) return enumeration(from, schema);
     return of_type(from, schema, depth);
   }
 
@@ -68,57 +78,125 @@ class SchemaCompiler {
   Node byte(Node from, char c) { return grammar_.add_text(from, std::string_view(&c, 1)); }
 
   void check_keywords(const OrderedJson& schema) const {
-    static constexpr const char* kKnown[] = {
-        "type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "enum", "const", "anyOf",
-        "oneOf", "allOf", "$ref", "$defs", "definitions", "minLength", "maxLength", "minimum", "format",
-        // that say nothing about what fits
-        "title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly", "nullable"};
+    static constexpr const char* kKnown[] = {"type",
+                                             "properties",
+                                             "required",
+                                             "additionalProperties",
+                                             "propertyNames",
+                                             "minProperties",
+                                             "maxProperties",
+                                             "items",
+                                             "prefixItems",
+                                             "minItems",
+                                             "maxItems",
+                                             "enum",
+                                             "const",
+                                             "anyOf",
+                                             "oneOf",
+                                             "allOf",
+                                             "$ref",
+                                             "minLength",
+                                             "maxLength",
+                                             "pattern",
+                                             "format",
+                                             "minimum",
+                                             "maximum",
+                                             "exclusiveMinimum",
+                                             "exclusiveMaximum",
+                                             "multipleOf",
+                                             "nullable"};
     for (const auto& [name, unused] : schema.items()) {
+      if (is_annotation(name)) continue;
       if (std::ranges::none_of(kKnown, [&, &key = name](const char* known) { return key == known; }))
         refuse(name, "this keyword is not supported");
     }
     if (schema.contains("nullable") && schema.at("nullable") != false) refuse("nullable", "want a type that lists null");
-    if (!schema.contains("anyOf") && !schema.contains("oneOf") && !schema.contains("allOf")) return;
-    for (const char* other :
-         {"properties", "items", "prefixItems", "required", "additionalProperties", "minLength", "maxLength", "minimum"}) {
-      if (schema.contains(other)) refuse(other, "want it inside anyOf, oneOf or allOf, not beside it");
+  }
+
+  static bool has_other_rules(const OrderedJson& schema, const char* besides) {
+    for (const auto& [name, unused] : schema.items()) {
+      if (name != besides && !is_annotation(name)) return true;
     }
+    return false;
+  }
+
+  OrderedJson merged(const OrderedJson& a, const OrderedJson& b) const {
+    try {
+      return merged_schemas(a, b, [this](const OrderedJson& target) -> const OrderedJson& { return target_of(target); });
+    } catch (const Error& error) {
+      if (error.message().starts_with(where_)) throw;
+      raise(invalid_input, "{}: {}", where_, error.message());
+    }
+  }
+  OrderedJson all_of(const OrderedJson& schema) const {
+    const OrderedJson& list = schema.at("allOf");
+    if (!list.is_array() || list.empty()) refuse("allOf", "want an array of schemas");
+    OrderedJson all = schema;
+    all.erase("allOf");
+    for (const OrderedJson& each : list) all = merged(all, each);
+    return all;
+  }
+
+  const OrderedJson& target_of(const OrderedJson& target) const {
+    const OrderedJson* found = target.is_string() ? schema_at(root_, target.get_ref<const std::string&>()) : nullptr;
+    if (found == nullptr)
+      refuse("$ref", fmt::format("want # or a place in this schema, as #/$defs/NAME; found {}", escaped(target.dump(), 80)));
+    return *found;
   }
 
   Node reference(Node from, const OrderedJson& target) {
-    if (!target.is_string()) refuse("$ref", "want a string");
+    const OrderedJson& found = target_of(target);
     const std::string& text = target.get_ref<const std::string&>();
     const auto known = references_.find(text);
     if (known != references_.end()) return call(from, known->second);
-    const OrderedJson* found = nullptr;
-    if (text == "#") found = &root_;
-    for (const char* folder : {"$defs", "definitions"}) {
-      const std::string prefix = std::string("#/") + folder + "/";
-      if (!text.starts_with(prefix) || !root_.is_object() || !root_.contains(folder) || !root_.at(folder).is_object()) continue;
-      const auto entry = root_.at(folder).find(text.substr(prefix.size()));
-      if (entry != root_.at(folder).end()) found = &*entry;
-    }
-    if (found == nullptr) refuse("$ref", fmt::format("want # or an entry of $defs, found '{}'", escaped(text, 80)));
+    if (references_.size() > kMaxProperties) refuse("$ref", "want fewer of them");
     const uint32_t rule = grammar_.add_rule();
     references_.emplace(text, rule);  // before its body, which may refer to itself
-    grammar_.add_free(value(grammar_.rule_start(rule), *found, 1), grammar_.rule_end(rule));
+    grammar_.add_free(value(grammar_.rule_start(rule), found, 1), grammar_.rule_end(rule));
     return call(from, rule);
   }
 
-  Node enumeration(Node from, const OrderedJson& values) {
+  static bool has_type(const OrderedJson& value, const std::string& type) {
+    if (type == "number") return value.is_number();
+    if (type == "integer") return value.is_number_integer();
+    return type == (value.is_string()    ? "string"
+                    : value.is_object()  ? "object"
+                    : value.is_array()   ? "array"
+                    : value.is_null()    ? "null"
+                    : value.is_boolean() ? "boolean"
+                                         : "");
+  }
+  Node enumeration(Node from, const OrderedJson& schema) {
+    const OrderedJson& values = schema.at("enum");
     if (!values.is_array() || values.empty() || values.size() > kMaxEnumValues) {
       refuse("enum", fmt::format("want an array of 1 to {} values", kMaxEnumValues));
     }
+    const OrderedJson types = schema.contains("type") ? schema.at("type") : OrderedJson();
+    std::vector<std::string> texts;
+    for (const OrderedJson& each : values) {
+      const bool fits =
+          types.is_null() || std::ranges::any_of(types.is_array() ? types : OrderedJson::array({types}), [&](const OrderedJson& type) {
+            return type.is_string() && has_type(each, type.get_ref<const std::string&>());
+          });
+      if (fits) texts.push_back(each.dump());
+    }
+    if (texts.empty()) refuse("enum", "want a value of the type beside it");
     const Node to = grammar_.add_node();
-    for (const OrderedJson& each : values) grammar_.add_free(grammar_.add_text(from, each.dump()), to);
+    grammar_.add_texts(from, texts, to);
     return to;
   }
 
-  Node alternatives(Node from, const OrderedJson& list, const char* name, int depth) {
+  // Keywords beside the alternatives hold for each of them.
+  Node alternatives(Node from, const OrderedJson& schema, const char* name, int depth) {
+    const OrderedJson& list = schema.at(name);
     if (!list.is_array() || list.empty()) refuse(name, "want an array of schemas");
-    if (std::string_view(name) == "allOf" && list.size() > 1) refuse(name, "want one schema");
+    OrderedJson base = schema;
+    base.erase(name);
+    const bool has_base = has_other_rules(schema, name);
     const Node to = grammar_.add_node();
-    for (const OrderedJson& each : list) grammar_.add_free(value(separate(from), each, depth + 1), to);
+    for (const OrderedJson& each : list) {
+      grammar_.add_free(value(separate(from), has_base ? merged(base, each) : each, depth + 1), to);
+    }
     return to;
   }
   // A node of its own behind `from`, so that loops of one alternative stay in it.
@@ -130,11 +208,16 @@ class SchemaCompiler {
 
   Node of_type(Node from, const OrderedJson& schema, int depth) {
     if (!schema.contains("type")) {
-      if (schema.contains("properties") || schema.contains("required") || schema.contains("additionalProperties"))
+      const auto has_any = [&](std::initializer_list<const char*> names) {
+        return std::ranges::any_of(names, [&](const char* name) { return schema.contains(name); });
+      };
+      if (has_any({"properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"}))
         return object(from, schema, depth);
-      if (schema.contains("items") || schema.contains("prefixItems")) return array(from, schema, depth);
-      if (schema.contains("minLength") || schema.contains("maxLength") || schema.contains("format")) return string(from, schema);
-      if (schema.contains("minimum")) refuse("minimum", "want a type beside it");
+      if (has_any({"items", "prefixItems", "minItems", "maxItems"})) return array(from, schema, depth);
+      if (has_any({"minLength", "maxLength", "pattern", "format"})) return string(from, schema);
+      for (const char* name : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}) {
+        if (schema.contains(name)) refuse(name, "want a type beside it");
+      }
       return any_value(from);
     }
     const OrderedJson& type = schema.at("type");
@@ -170,91 +253,30 @@ class SchemaCompiler {
     return value.get<size_t>();
   }
 
-  // One character of a string: plain, or an escape.
-  uint32_t character_rule() {
-    if (character_rule_) return *character_rule_;
-    character_rule_ = grammar_.add_rule();
-    const Node start = grammar_.rule_start(*character_rule_), end = grammar_.rule_end(*character_rule_);
-    grammar_.add_bytes(start, 0x20, 0x21, end);
-    grammar_.add_bytes(start, 0x23, 0x5b, end);
-    grammar_.add_bytes(start, 0x5d, 0x7f, end);
-    grammar_.add_wide_character(start, end);
-    const Node escape = byte(start, '\\');
-    for (const char c : std::string_view("\"\\/bfnrt")) grammar_.add_bytes(escape, static_cast<uint8_t>(c), static_cast<uint8_t>(c), end);
-    // \uXXXX but for the surrogates, which would have to come in pairs
-    const Node unicode = byte(escape, 'u');
-    const Node last = grammar_.add_node(), third = grammar_.add_node(), second = grammar_.add_node(), second_of_d = grammar_.add_node();
-    hex(unicode, "09", second), hex(unicode, "AC", second), hex(unicode, "EF", second), hex(unicode, "ac", second),
-        hex(unicode, "ef", second);
-    hex(unicode, "DD", second_of_d), hex(unicode, "dd", second_of_d);
-    for (const char* range : {"09", "AF", "af"}) hex(second, range, third), hex(third, range, last), hex(last, range, end);
-    hex(second_of_d, "07", third);
-    return *character_rule_;
-  }
-  void hex(Node from, const char* range, Node to) {
-    grammar_.add_bytes(from, static_cast<uint8_t>(range[0]), static_cast<uint8_t>(range[1]), to);
-  }
-
   Node string(Node from, const OrderedJson& schema) {
-    if (schema.contains("format")) refuse("format", "this keyword is not supported");
-    const size_t least = count_of(schema, "minLength", 0), most = count_of(schema, "maxLength", kMaxRepeats + 1);
-    if (least > most) refuse("minLength", "want at most maxLength");
-    Node at = byte(from, '"');
-    for (size_t i = 0; i < least; ++i) at = call(at, character_rule());
-    if (most > kMaxRepeats) {
-      at = separate(at);
-      grammar_.add_call(at, character_rule(), at);
-      return byte(at, '"');
+    const size_t least = count_of(schema, "minLength", 0);
+    const std::optional<size_t> most = schema.contains("maxLength") ? std::optional(count_of(schema, "maxLength", 0)) : std::nullopt;
+    for (const char* name : {"pattern", "format"}) {
+      if (schema.contains(name) && !schema.at(name).is_string()) refuse(name, "want a string");
     }
-    const Node quote = grammar_.add_node();
-    for (size_t i = least; i < most; ++i) {
-      grammar_.add_free(at, quote);
-      at = call(at, character_rule());
+    if (schema.contains("pattern") && schema.contains("format")) refuse("format", "want it or pattern, found both");
+    try {
+      if (schema.contains("pattern")) return strings_.of_pattern(from, schema.at("pattern"), least, most);
+      if (schema.contains("format")) return strings_.of_format(from, schema.at("format"), least, most);
+      return strings_.of_length(from, least, most);
+    } catch (const Error& error) {
+      raise(invalid_input, "{}: {}", where_, error.message());
     }
-    grammar_.add_free(at, quote);
-    return byte(quote, '"');
-  }
-
-  // Digits from `from` on, `least` to `most` of them.
-  Node digits(Node from, size_t least, size_t most) {
-    const Node to = grammar_.add_node();
-    for (size_t i = 0; i < most; ++i) {
-      if (i >= least) grammar_.add_free(from, to);
-      const Node next = grammar_.add_node();
-      grammar_.add_bytes(from, '0', '9', next);
-      from = next;
-    }
-    grammar_.add_free(from, to);
-    return to;
   }
 
   Node number(Node from, const OrderedJson& schema, bool has_fraction) {
-    bool may_be_negative = true, may_be_zero = true;
-    if (schema.contains("minimum")) {
-      const OrderedJson& minimum = schema.at("minimum");
-      const bool is_known = minimum == 0 || (minimum == 1 && !has_fraction);
-      if (!is_known) refuse("minimum", "want 0, or 1 for integers; other bounds are not supported");
-      may_be_negative = false;
-      may_be_zero = minimum == 0;
+    const Node to = grammar_.add_node();
+    try {
+      add_number(grammar_, separate(from), schema_number_range(schema, has_fraction), to);
+    } catch (const Error& error) {
+      raise(invalid_input, "{}: {}", where_, error.message());
     }
-    const Node start = separate(from), whole = grammar_.add_node(), after_sign = grammar_.add_node();
-    grammar_.add_free(start, after_sign);
-    if (may_be_negative) grammar_.add_bytes(start, '-', '-', after_sign);
-    if (may_be_zero) grammar_.add_bytes(after_sign, '0', '0', whole);
-    const Node more = grammar_.add_node();
-    grammar_.add_bytes(after_sign, '1', '9', more);
-    grammar_.add_free(digits(more, 0, kMaxDigits - 1), whole);
-    if (!has_fraction) return whole;
-    const Node end = grammar_.add_node(), before_exponent = grammar_.add_node();
-    grammar_.add_free(whole, before_exponent);
-    grammar_.add_free(digits(byte(whole, '.'), 1, kMaxDigits), before_exponent);
-    grammar_.add_free(before_exponent, end);
-    const Node exponent = grammar_.add_node(), sign = grammar_.add_node();
-    grammar_.add_bytes(before_exponent, 'e', 'e', exponent), grammar_.add_bytes(before_exponent, 'E', 'E', exponent);
-    grammar_.add_free(exponent, sign);
-    grammar_.add_bytes(exponent, '+', '+', sign), grammar_.add_bytes(exponent, '-', '-', sign);
-    grammar_.add_free(digits(sign, 1, kMaxExponentDigits - 1), end);
-    return end;
+    return to;
   }
 
   Node array(Node from, const OrderedJson& schema, int depth) {
@@ -304,48 +326,100 @@ class SchemaCompiler {
     const OrderedJson& properties = schema.contains("properties") ? schema.at("properties") : none;
     if (!properties.is_object() || properties.size() > kMaxProperties)
       refuse("properties", fmt::format("want an object of at most {}", kMaxProperties));
-    std::set<std::string> required = required_of(schema);
-    const bool has_more = schema.contains("additionalProperties") && schema.at("additionalProperties") != false;
-    if (properties.empty() && required.empty()) {
-      if (!schema.contains("additionalProperties") || schema.at("additionalProperties") == true) return any_object(from);
-      if (has_more) return map(from, schema.at("additionalProperties"), depth);
+    const std::set<std::string> required = required_of(schema);
+    const size_t least = count_of(schema, "minProperties", 0), most = count_of(schema, "maxProperties", kMaxRepeats + 1);
+    if (least > most) refuse("minProperties", "want at most maxProperties");
+    const bool is_counted = least > required.size() || most <= kMaxRepeats;
+    if (is_counted && std::max(least, most <= kMaxRepeats ? most : 0) > kMaxCounted) {
+      refuse(least > kMaxCounted ? "minProperties" : "maxProperties", fmt::format("want at most {}", kMaxCounted));
+    }
+    const OrderedJson anything = true;
+    const OrderedJson* others = nullptr;  // absent additionalProperties: what is listed only, unless nothing is
+    if (schema.contains("additionalProperties")) {
+      if (schema.at("additionalProperties") != false) others = &schema.at("additionalProperties");
+    } else if (properties.empty() || schema.contains("propertyNames")) {
+      others = &anything;
+    }
+    if (others == &anything && required.empty() && !is_counted && !schema.contains("propertyNames")) return any_object(from);
+
+    std::vector<Member> members;
+    std::vector<std::string> names;
+    for (const auto& [name, each] : properties.items()) {
+      members.push_back({member_rule(name, each, depth), required.contains(name)});
+      names.push_back(name);
     }
     for (const std::string& name : required) {
-      if (!properties.contains(name)) refuse("required", fmt::format("'{}' is none of the properties", escaped(name, 60)));
+      if (properties.contains(name)) continue;
+      if (others == nullptr) refuse("required", fmt::format("'{}' is none of the properties", escaped(name, 60)));
+      members.push_back({member_rule(name, *others, depth), true});
+      names.push_back(name);
+    }
+    const uint32_t other = others == nullptr ? kNoRule : other_rule(schema, names, *others, depth);
+    return write_members(from, members, other, least, most);
+  }
+
+  struct Member {
+    uint32_t rule;
+    bool is_required;
+  };
+  uint32_t member_rule(const std::string& name, const OrderedJson& schema, int depth) {
+    const uint32_t rule = grammar_.add_rule();
+    const Node colon = grammar_.add_text(grammar_.rule_start(rule), OrderedJson(name).dump() + ":");
+    grammar_.add_free(value(space(colon), schema, depth + 1), grammar_.rule_end(rule));
+    return rule;
+  }
+  // A member of another name than `names`.
+  uint32_t other_rule(const OrderedJson& schema, const std::vector<std::string>& names, const OrderedJson& value_schema, int depth) {
+    const uint32_t rule = grammar_.add_rule();
+    const Node start = grammar_.rule_start(rule);
+    Node key = start;
+    if (schema.contains("propertyNames")) {
+      if (!names.empty()) refuse("propertyNames", "want it without properties and required");
+      OrderedJson name = schema.at("propertyNames");
+      if (name.is_object() && !name.contains("type")) name["type"] = "string";
+      if (!name.is_object() || name.at("type") != "string") refuse("propertyNames", "want a schema of strings");
+      key = value(start, name, depth + 1);
+    } else {
+      key = names.empty() ? strings_.any(start) : strings_.none_of(start, names);
+    }
+    grammar_.add_free(value(space(byte(space(key), ':')), value_schema, depth + 1), grammar_.rule_end(rule));
+    return rule;
+  }
+
+  // Members in their order, then others: places by how many members came before, as far as that matters.
+  Node write_members(Node from, const std::vector<Member>& members, uint32_t other, size_t least, size_t most) {
+    const size_t cap = most <= kMaxRepeats ? std::max<size_t>(most, 1) : std::max<size_t>(least, 1);
+    std::vector<std::optional<Node>> at(cap + 1);
+    at[0] = space(byte(from, '{'));
+    const auto take = [&](size_t count, uint32_t rule) {
+      return space(call(separate(count == 0 ? *at[count] : space(byte(*at[count], ','))), rule));
+    };
+    const auto join = [&](std::optional<Node>& into, Node node) {
+      if (!into) into = grammar_.add_node();
+      grammar_.add_free(node, *into);
+    };
+    for (const Member& member : members) {
+      std::vector<std::optional<Node>> next(cap + 1);
+      for (size_t count = 0; count <= cap; ++count) {
+        if (!at[count]) continue;
+        if (!member.is_required) join(next[count], *at[count]);
+        if (count < most) join(next[std::min(count + 1, cap)], take(count, member.rule));
+      }
+      at = std::move(next);
+    }
+    for (size_t count = 0; other != kNoRule && count <= cap; ++count) {
+      if (!at[count] || count >= most) continue;
+      if (count == cap) *at[count] = separate(*at[count]);  // a loop of its own
+      if (count < cap && !at[count + 1]) at[count + 1] = grammar_.add_node();
+      grammar_.add_free(take(count, other), *at[std::min(count + 1, cap)]);
     }
     const Node end = grammar_.add_node();
-    // Two chains: before the first member, and behind one.
-    Node first = space(byte(from, '{'));
-    std::optional<Node> later;
-    for (const auto& [name, each] : properties.items()) {
-      const Node value_start = grammar_.add_node();
-      const std::string key = OrderedJson(name).dump() + ":";
-      grammar_.add_free(space(grammar_.add_text(separate(first), key)), value_start);
-      if (later) grammar_.add_free(space(grammar_.add_text(space(byte(*later, ',')), key)), value_start);
-      const Node behind = space(value(value_start, each, depth + 1));
-      if (required.contains(name)) {
-        first = grammar_.add_node();  // not reached any more
-        later = behind;
-      } else {
-        const Node skipped = grammar_.add_node();
-        grammar_.add_free(first, skipped);
-        first = skipped;
-        if (later) grammar_.add_free(*later, behind);
-        later = behind;
-      }
+    for (size_t count = std::min(least, cap); count <= cap; ++count) {
+      if (at[count]) grammar_.add_free(*at[count], end);
     }
-    grammar_.add_free(first, end);
-    if (later) grammar_.add_free(*later, end);
     return byte(end, '}');
   }
 
-  // Any keys, values of one schema.
-  Node map(Node from, const OrderedJson& schema, int depth) {
-    const uint32_t member = grammar_.add_rule();
-    const Node key = string(grammar_.rule_start(member), OrderedJson::object());
-    grammar_.add_free(value(space(byte(space(key), ':')), schema, depth + 1), grammar_.rule_end(member));
-    return members(from, member);
-  }
   Node members(Node from, uint32_t member) {
     const Node end = grammar_.add_node();
     const Node start = space(byte(from, '{'));
@@ -360,7 +434,7 @@ class SchemaCompiler {
     if (any_object_rule_) return *any_object_rule_;
     any_object_rule_ = grammar_.add_rule();
     const uint32_t member = grammar_.add_rule();
-    const Node key = string(grammar_.rule_start(member), OrderedJson::object());
+    const Node key = strings_.any(grammar_.rule_start(member));
     grammar_.add_free(any_value(space(byte(space(key), ':'))), grammar_.rule_end(member));
     grammar_.add_free(members(grammar_.rule_start(*any_object_rule_), member), grammar_.rule_end(*any_object_rule_));
     return *any_object_rule_;
@@ -372,17 +446,18 @@ class SchemaCompiler {
     const OrderedJson plain = OrderedJson::object();
     grammar_.add_call(start, any_object_rule(), end);
     grammar_.add_free(array(separate(start), plain, 1), end);
-    grammar_.add_free(string(separate(start), plain), end);
+    grammar_.add_free(strings_.any(separate(start)), end);
     grammar_.add_free(number(separate(start), plain, true), end);
     for (const char* word : {"true", "false", "null"}) grammar_.add_free(grammar_.add_text(start, word), end);
     return *any_value_rule_;
   }
 
   Grammar& grammar_;
+  SchemaStrings strings_;
   const OrderedJson& root_;
   std::string where_;
   std::map<std::string, uint32_t> references_;
-  std::optional<uint32_t> space_rule_, character_rule_, any_object_rule_, any_value_rule_;
+  std::optional<uint32_t> space_rule_, any_object_rule_, any_value_rule_;
 };
 
 }  // namespace
@@ -402,6 +477,11 @@ Grammar wrapped_schemas_grammar(const std::vector<WrappedSchema>& alternatives, 
   return grammar;
 }
 
+Grammar::Node add_schema_value(Grammar& grammar, Grammar::Node from, const OrderedJson& schema, const OrderedJson& root,
+                               const std::string& where) {
+  return SchemaCompiler(grammar, root, where).value(from, schema, 0);
+}
+
 Grammar json_schema_grammar(const OrderedJson& schema, const std::string& where) {
   Grammar grammar;
   const uint32_t root = grammar.add_rule();
@@ -411,12 +491,5 @@ Grammar json_schema_grammar(const OrderedJson& schema, const std::string& where)
 }
 
 Grammar json_object_grammar() { return json_schema_grammar({{"type", "object"}}, "json_object"); }
-
-Grammar choice_grammar(const std::vector<std::string>& choices) {
-  Grammar grammar;
-  const uint32_t root = grammar.add_rule();
-  for (const std::string& choice : choices) grammar.add_free(grammar.add_text(grammar.rule_start(root), choice), grammar.rule_end(root));
-  return grammar;
-}
 
 }  // namespace quern

@@ -5,7 +5,9 @@
 
 #include <random>
 
+#include "text/bnf.h"
 #include "text/test_vocabulary.h"
+#include "text/text_grammars.h"
 #include "text/token_masks.h"
 
 namespace quern {
@@ -67,6 +69,49 @@ const Case kCases[] = {
     {R"({"type":"object","properties":{"next":{"anyOf":[{"$ref":"#"},{"type":"null"}]}},"required":["next"]})",
      {R"({"next":null})", R"({"next":{"next":null}})"},
      {"{}"}},
+    {R"({"type":"integer","minimum":-20,"maximum":135})",
+     {"0", "-1", "-20", "135", "99", "100"},
+     {"-21", "136", "1000", "200", "01", "1.0", "-0"}},
+    {R"({"type":"integer","exclusiveMinimum":7})", {"8", "10", "70", "12345678901234567890"}, {"7", "0", "-8", "6"}},
+    {R"({"type":"integer","maximum":-5})", {"-5", "-10", "-99999"}, {"-4", "5", "0"}},
+    {R"({"type":"number","minimum":0.25,"exclusiveMaximum":1.5})",
+     {"0.25", "0.3", "1", "1.0", "1.49999", "0.250"},
+     {"0.2", "0.249", "1.5", "1.50", "2", "-0.3", "1e0"}},
+    {R"({"type":"number","minimum":-1.5,"maximum":1e3})", {"-1.5", "-1.49", "0", "1000", "1000.0", "999.99"}, {"-1.51", "1000.1", "-2"}},
+    {R"({"type":"number","multipleOf":0.01})", {"1", "-1.2", "1.23"}, {"1.234", "1e5"}},
+    {R"({"type":"string","pattern":"^[a-c]{2,3}$"})", {R"("ab")", R"("abc")"}, {R"("a")", R"("abcd")", R"("abd")"}},
+    {R"({"type":"string","pattern":"b+"})", {R"("abba")", R"("b")", R"("\"b\n")"}, {R"("a")", R"("")"}},
+    {R"({"type":"string","pattern":"^(a|b)*$","minLength":2,"maxLength":3})", {R"("ab")", R"("bbb")"}, {R"("a")", R"("abab")"}},
+    {R"({"type":"string","pattern":"^\\d+\\.\\s\"$"})", {R"("12. \"")", R"("1.\t\"")"}, {R"("1. ")"}},
+    {R"({"type":"string","pattern":"^(a+)+$"})", {R"("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")"}, {R"("aaaaaaaaaaaaaaaaaaaaaaaaaaaab")"}},
+    {R"({"type":"string","format":"date"})", {R"("2024-02-29")"}, {R"("2024-13-01")", R"("24-01-01")"}},
+    {R"({"type":"string","format":"date-time"})",
+     {R"("2024-02-29T23:59:59Z")", R"("2024-02-29T00:00:00.125+02:00")"},
+     {R"("2024-02-29")", R"("2024-02-29T24:00:00Z")"}},
+    {R"({"type":"string","format":"uuid"})", {R"("123e4567-e89b-12d3-a456-426614174000")"}, {R"("123e4567")"}},
+    {R"({"type":"string","format":"email"})", {R"("a.b+c@mail.example.org")"}, {R"("a@b")", R"("@b.org")"}},
+    {R"({"type":"string","format":"ipv4"})", {R"("127.0.0.1")", R"("255.255.255.255")"}, {R"("256.0.0.1")", R"("1.2.3")"}},
+    {R"({"type":"string","maxLength":100})", {R"("")", "\"" + std::string(100, 'a') + "\""}, {"\"" + std::string(101, 'a') + "\""}},
+    {R"({"type":"object","properties":{"ab":{"type":"null"},"a":{"type":"null"}},"required":["a"],"additionalProperties":{"type":"integer"}})",
+     {R"({"a":null})", R"({"ab":null,"a":null,"b":1,"abc":2,"":3,"é":4})"},
+     {R"({"a":null,"ab":1})", R"({"a":null,"a":1})", R"({"b":1})", R"({"a":null,"b":null})"}},
+    {R"({"type":"object","additionalProperties":{"type":"integer"},"minProperties":1,"maxProperties":2})",
+     {R"({"x":1})", R"({"x":1,"y":2})"},
+     {"{}", R"({"x":1,"y":2,"z":3})"}},
+    {R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},"c":{"type":"null"}},"minProperties":2})",
+     {R"({"a":null,"c":null})", R"({"a":null,"b":null,"c":null})"},
+     {"{}", R"({"b":null})"}},
+    {R"({"type":"object","additionalProperties":{"type":"null"},"propertyNames":{"pattern":"^x"}})", {R"({"x1":null})"}, {R"({"y":null})"}},
+    {R"({"type":"object","required":["a"]})", {R"({"a":1})", R"({"a":1,"b":2})"}, {"{}", R"({"b":1})"}},
+    {R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer","minimum":3}},"required":["a"]},{"properties":{"a":{"maximum":5},"b":{"type":"null"}},"required":["b"]}]})",
+     {R"({"a":4,"b":null})"},
+     {R"({"a":4})", R"({"a":6,"b":null})", R"({"a":2,"b":null})"}},
+    {R"({"type":"object","properties":{"k":{"enum":["x","y"]}},"required":["k"],"anyOf":[{"properties":{"v":{"type":"integer"}},"required":["v"]},{"properties":{"w":{"type":"null"}},"required":["w"]}]})",
+     {R"({"k":"x","v":1})", R"({"k":"y","w":null})"},
+     {R"({"k":"x"})", R"({"v":1})"}},
+    {R"({"$defs":{"n":{"type":"integer"}},"type":"object","properties":{"a":{"$ref":"#/$defs/n","maximum":9},"b":{"$ref":"#/properties/a"}}})",
+     {R"({"a":9,"b":1})"},
+     {R"({"a":10})"}},
 };
 
 TEST(JsonSchema, WhatFitsPassesAndNothingElse) {
@@ -115,16 +160,18 @@ TEST(JsonSchema, RandomWalksGiveJson) {
 
 TEST(JsonSchema, WhatIsNotSupportedIsNamed) {
   const std::pair<const char*, const char*> cases[] = {
-      {R"({"type":"string","pattern":"a"})", "pattern"},
-      {R"({"type":"string","format":"email"})", "format"},
-      {R"({"type":"integer","maximum":5})", "maximum"},
-      {R"({"type":"integer","minimum":5})", "minimum"},
+      {R"x({"type":"string","pattern":"a(?=b)"})x", "pattern"},
+      {R"({"type":"string","pattern":"(a)\\1"})", "pattern"},
+      {R"({"type":"string","format":"iri"})", "format"},
+      {R"({"type":"integer","multipleOf":7})", "multipleOf"},
+      {R"({"type":"integer","minimum":5,"maximum":4})", "minimum"},
+      {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
       {R"({"type":"robot"})", "type"},
       {R"({"$ref":"http://example.com/x"})", "$ref"},
       {R"({"$ref":"#/$defs/none"})", "$ref"},
-      {R"({"allOf":[{"type":"object"},{"type":"object"}]})", "allOf"},
+      {R"({"allOf":[{"type":"object"},{"type":"string"}]})", "type"},
       {R"({"enum":[]})", "enum"},
-      {R"({"type":"object","required":["a"]})", "required"},
+      {R"({"type":"object","properties":{"b":{}},"required":["a"]})", "required"},
       {R"({"type":"array","minItems":3,"maxItems":2})", "minItems"},
       {R"({"not":{}})", "not"},
       {R"([])", "schema"},
@@ -190,6 +237,67 @@ TEST(JsonSchema, WrappedAndChoices) {
   EXPECT_TRUE(fits(many, "<f 12>") && fits(many, "<f 1>\n<g {}>\n<f 2>") && !fits(many, "<f 1><g {}>"));
   TokenMasks choice = masks_of(choice_grammar({"yes", "yesterday", "no"}), *tokenizer);
   EXPECT_TRUE(fits(choice, "yes") && fits(choice, "yesterday") && fits(choice, "no") && !fits(choice, "yest"));
+}
+
+struct TextCase {
+  std::string expression;
+  std::vector<std::string> fit, unfit;
+};
+
+TEST(RegularExpressions, WholeTexts) {
+  const auto tokenizer = vocabulary();
+  const TextCase cases[] = {
+      {"abc", {"abc"}, {"ab", "abcd", ""}},
+      {"a|bc|", {"a", "bc", ""}, {"b"}},
+      {"(?:ab)+c?", {"ab", "ababc"}, {"c", "abcc"}},
+      {"[^a-c]x{2}", {"dxx", "éxx", "🙂xx"}, {"axx", "dx"}},
+      {R"(\d{3}-\w+\s?)", {"123-ab", "000-_ "}, {"12-a"}},
+      {R"([\w.-]+@[\w-]+\.(com|org))", {"a.b@c-d.org"}, {"a@b.net"}},
+      {"^a$", {"a"}, {"^a$"}},
+      {R"(\u00e9\x41\u{1F600})", {"éA😀"}, {"e"}},
+      {R"([\]\-\\])", {"]", "-", "\\"}, {"["}},
+      {".*", {"", "anything 你好"}, {"a\nb"}},
+      {R"(\p{L}+)", {"Zürich", "你"}, {"1"}},
+      {"(a*)*b", {"b", "aaab"}, {"a"}},
+      {"x{0}y{,2}", {"", "y", "yy"}, {"x", "yyy"}},
+  };
+  for (const TextCase& each : cases) {
+    TokenMasks masks = masks_of(regex_grammar(each.expression), *tokenizer);
+    for (const std::string& text : each.fit) EXPECT_TRUE(fits(masks, text)) << each.expression << ": " << text;
+    for (const std::string& text : each.unfit) EXPECT_FALSE(fits(masks, text)) << each.expression << ": " << text;
+  }
+  for (const char* bad : {"(", ")", "a)", "[a", "[]", "*", "a**", "a{2,1}", "a{9999}", "\\", "\\b", "(a)\\1", "(?=a)", "(?<!a)b", "a^b",
+                          "[z-a]", "\xff", "((((a{4000}){4000}){4000}){4000})"}) {
+    EXPECT_THROW(regex_grammar(bad), Error) << bad;
+  }
+  EXPECT_THROW(regex_grammar(std::string(200, '(') + std::string(200, ')')), Error);
+}
+
+TEST(Bnf, WholeTexts) {
+  const auto tokenizer = vocabulary();
+  const TextCase cases[] = {
+      {"root ::= \"a\" | \"b\" [0-9]+", {"a", "b12"}, {"b", "c"}},
+      {"# sums\nroot ::= expr\nexpr ::= term (\"+\" term)*  # any\nterm ::= [0-9] | \"(\" expr \")\"", {"1+2", "(1+(2))+3"}, {"1+", "()"}},
+      {"root ::= item{2,3} \"!\"?\nitem ::= \"x\" |\n  \"y\"\n", {"xy", "yyy!"}, {"x", "xxxx"}},
+      {"root ::= (\n\"a\"\n| \"b\"\n)* .", {"x", "abab😀"}, {""}},
+      {R"(root ::= "\"\\\n\x41\u00e9" [^\]a-])", {"\"\\\nA\xc3\xa9z"}, {"\"\\\nA\xc3\xa9]", "\"\\\nA\xc3\xa9-"}},
+      {"root ::= list\nlist ::= \"x\" list | \"\"", {"", "xxx"}, {"y"}},
+      {"root ::= \"a\"{0} \"b\"{1,} [c]{,0}", {}, {}},
+  };
+  for (const TextCase& each : cases) {
+    if (each.fit.empty() && each.unfit.empty()) {
+      EXPECT_THROW(read_bnf(each.expression), Error);
+      continue;
+    }
+    TokenMasks masks = masks_of(read_bnf(each.expression), *tokenizer);
+    for (const std::string& text : each.fit) EXPECT_TRUE(fits(masks, text)) << each.expression << ": " << text;
+    for (const std::string& text : each.unfit) EXPECT_FALSE(fits(masks, text)) << each.expression << ": " << text;
+  }
+  for (const char* bad : {"", "start: x", "root ::= x", "root ::= \"a", "root ::= [a", "root ::= (\"a\"", "root ::= root \"a\" | \"b\"",
+                          "root ::= a \"x\" | \"b\"\na ::= [y]* root", "root ::= \"a\"\nroot ::= \"b\"", "x ::= \"a\"", "root ::= \"\\q\"",
+                          "root ::= \"a\"{5,2}"}) {
+    EXPECT_THROW(masks_of(read_bnf(bad), *tokenizer), Error) << bad;
+  }
 }
 
 }  // namespace

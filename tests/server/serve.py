@@ -25,8 +25,8 @@ GOLDEN = json.loads((MODEL / "golden.json").read_text(encoding="utf-8"))
 class Serve:
     """A running `quern serve`, ready unless told otherwise."""
 
-    def __init__(self, shop, *options, env=None, waits=True):
-        arguments = [shop.quern, "serve", shop.engine, "--port", "0", "--device", "cpu", *map(str, options)]
+    def __init__(self, shop, *options, env=None, waits=True, engine=None):
+        arguments = [shop.quern, "serve", engine or shop.engine, "--port", "0", "--device", "cpu", *map(str, options)]
         self.process = subprocess.Popen(arguments, env=dict(shop.environment, **(env or {})), stderr=subprocess.PIPE, text=True)
         self.log, self.port = "", None
         self.reader = threading.Thread(target=self.read, daemon=True)

@@ -1,5 +1,5 @@
 // A server around the echo model, for the tests of this folder: prints its port and serves until standard input ends.
-// Usage: quern_stub_server [STEP_SECONDS [MAX_NUM_SEQS [NUM_BLOCKS [CONTEXT]]]]
+// Usage: quern_stub_server [STEP_SECONDS [MAX_NUM_SEQS [NUM_BLOCKS [CONTEXT [CHAT_FORMAT]]]]]
 #include <cstdio>
 #include <iostream>
 
@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   testing::EchoOptions echo;
   echo.step_seconds = number(1, 0);
   echo.num_blocks = static_cast<size_t>(number(3, 1024));
+  if (argc > 5) echo.chat = argv[5];
   EngineOptions options;
   options.max_num_seqs = static_cast<size_t>(number(2, 32));
   options.max_model_len = static_cast<size_t>(number(4, 4096));

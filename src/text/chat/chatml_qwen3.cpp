@@ -46,10 +46,12 @@ Parts parts_of(const ChatMessage& message) {
   return {without_leading_newlines(reasoning), without_leading_newlines(content.substr(content.rfind(kThinkEnd) + kThinkEnd.size()))};
 }
 
-void write_assistant(PromptWriter& out, Mode mode, const ChatMessage& message, bool is_after_query, bool is_last) {
+void write_assistant(PromptWriter& out, Mode mode, const ChatMessage& message, bool is_after_query, bool is_last, bool is_quiet) {
   Parts parts = mode == Mode::instruct ? Parts{"", message.content} : parts_of(message);
   open_turn(out, "assistant");
-  if (mode != Mode::instruct && is_after_query && (is_last || !parts.reasoning.empty())) {
+  if (is_quiet && parts.reasoning.empty()) {
+    out.format("<think>\n\n</think>\n\n").user(parts.content);
+  } else if (mode != Mode::instruct && is_after_query && (is_last || !parts.reasoning.empty())) {
     out.format("<think>\n").user(without_trailing_newlines(without_leading_newlines(parts.reasoning))).format("\n</think>\n\n");
     out.user(without_leading_newlines(parts.content));
   } else {
@@ -81,7 +83,9 @@ std::vector<PromptPiece> render(std::span<const ChatMessage> messages, const Cha
   for (size_t i = 0; i < messages.size(); ++i) {
     const ChatMessage& message = messages[i];
     if (message.role == "assistant") {
-      write_assistant(out, mode, message, i > query, i + 1 == messages.size());
+      // Kept as it was generated: with its reasoning, or with the empty block of a prompt that turned thinking off.
+      const bool is_quiet = options.preserves_thinking && mode != Mode::instruct && options.enable_thinking == false;
+      write_assistant(out, mode, message, i > query || options.preserves_thinking, i + 1 == messages.size(), is_quiet);
     } else if (message.role == "tool") {  // rule 6
       write_tool_result(out, messages, i);
     } else if (message.role == "user" || i > 0) {

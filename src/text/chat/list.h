@@ -25,6 +25,8 @@ ChatFormat chatml_qwen3();
 ChatFormat chatml_qwen3_first();
 ChatFormat chatml_qwen3_instruct();
 ChatFormat chatml_qwen3_thinking();
+ChatFormat chatml_qwen3_coder();
+ChatFormat chatml_qwen3_coder_tools();
 ChatFormat zephyr();
 ChatFormat llama2();
 
@@ -48,6 +50,8 @@ inline std::vector<ChatFormat> all_chat_formats() {
           chatml_qwen3_first(),
           chatml_qwen3_instruct(),
           chatml_qwen3_thinking(),
+          chatml_qwen3_coder(),
+          chatml_qwen3_coder_tools(),
           zephyr(),
           llama2()};
 }

@@ -1,10 +1,7 @@
 // Chat formats of the Llama family: TinyLlama's (Zephyr's) and Llama-2's.
-#include <algorithm>
-
-#include "base/utf8.h"
 #include "text/chat/list.h"
 #include "text/chat/prompt_writer.h"
-#include "text/unicode.h"
+#include "text/chat/python_text.h"
 
 namespace quern {
 namespace {
@@ -18,26 +15,6 @@ std::vector<PromptPiece> render_zephyr(std::span<const ChatMessage> messages, co
   }
   if (options.add_generation_prompt) out.format("<|assistant|>\n");
   return out.take();
-}
-
-// Bytes of the white space, in Python's sense, that `text` starts or ends with; 0 when there is none.
-size_t space_length(std::string_view text, bool at_end) {
-  for (size_t length = 1; length <= std::min<size_t>(3, text.size()); ++length) {
-    const std::string_view part = at_end ? text.substr(text.size() - length) : text.substr(0, length);
-    if (utf8_sequence_length(part) == length) return is_python_space(utf8_decode(part, length)) ? length : 0;
-  }
-  return 0;
-}
-
-std::string_view stripped_right(std::string_view text) {
-  while (const size_t length = space_length(text, true)) text.remove_suffix(length);
-  return text;
-}
-
-// Python's str.strip().
-std::string_view stripped(std::string_view text) {
-  while (const size_t length = space_length(text, false)) text.remove_prefix(length);
-  return stripped_right(text);
 }
 
 std::vector<PromptPiece> render_llama2(std::span<const ChatMessage> messages, const ChatOptions& options) {
@@ -55,15 +32,15 @@ std::vector<PromptPiece> render_llama2(std::span<const ChatMessage> messages, co
     }
     if (!is_user) {
       if (message.role == "system") continue;  // the template drops it
-      out.format(" ").user(stripped(message.content)).format(" </s>");
+      out.format(" ").user(python_stripped(message.content)).format(" </s>");
       continue;
     }
     out.format("<s>[INST] ");
     if (i == 1) {  // the two texts are stripped as one: the question's start stays, and may be all that ends the system text
-      const std::string_view question = stripped_right(message.content);
+      const std::string_view question = python_stripped_right(message.content);
       out.format("<<SYS>>\n").user(messages[0].content).format(question.empty() ? "\n<</SYS>>" : "\n<</SYS>>\n\n").user(question);
     } else {
-      out.user(stripped(message.content));
+      out.user(python_stripped(message.content));
     }
     out.format(" [/INST]");
   }

@@ -30,9 +30,11 @@ constexpr Known kKnown[] = {
     {0xe0df2aeeb484b47e, "chatml-qwen3"},           // Qwen3, later: also takes content that is no string
     {0x151ad9b3de8db124, "chatml-qwen3-instruct"},  // Qwen3-Instruct-2507
     {0x303c3b88faf11e8c, "chatml-qwen3-thinking"},  // Qwen3-Thinking-2507
-    {0xf4514589486f4ca6, "zephyr"},                 // TinyLlama-Chat
-    {0x5bcf3c404ac502cc, "llama2"},                 // Llama-2-Chat
-    {0xb549a574e471c744, "llama2"},                 // later: content | trim
+    {0xd9d01fc1111fd1b2, "chatml-qwen3-coder"},     // Qwen3-Coder
+    {0xd44fd47cdee12066, "chatml-qwen3-coder-tools"},
+    {0xf4514589486f4ca6, "zephyr"},  // TinyLlama-Chat
+    {0x5bcf3c404ac502cc, "llama2"},  // Llama-2-Chat
+    {0xb549a574e471c744, "llama2"},  // later: content | trim
 };
 
 // Copies of the templates with tools that were edited for other Jinja engines: all the texts and conditions that make the output, and none
