@@ -69,7 +69,9 @@ inline std::vector<float> unpacked(const Tensor& t) {
   return values;
 }
 
-inline bool is_float(Format f) { return f == Format::f32 || f == Format::f16 || f == Format::bf16; }
+inline bool is_float(Format f) {
+  return f == Format::f32 || f == Format::f16 || f == Format::bf16 || f == Format::f8g32 || f == Format::f8g128;
+}
 
 // Row `x` as the panel kernels multiply it with weights of `format`: integer formats see it rounded to 8 bits in groups of 32.
 inline std::vector<float> as_multiplied(const float* x, size_t count, Format format) {
