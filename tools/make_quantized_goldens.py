@@ -216,7 +216,7 @@ class Compressed:
     def format(self, shape):
         if self.act_order:
             return "f32"
-        if self.bits == 8 and not self.group:
+        if self.bits == 8 and self.group in (None, shape[1]):
             return "i8"
         return f"i{self.bits}g{self.group or 128}" + ("" if self.symmetric else "z")
 

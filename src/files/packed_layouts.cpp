@@ -34,7 +34,7 @@ void join_packed_weights(std::map<std::string, SourceTensor>& tensors, const Jso
           supported_methods(), escaped(method, 40));
   }
   PackedTensors packed(tensors, fmt::format("{} ({})", escaped(folder), layout->method));
-  layout->join(packed, config);
+  layout->join(packed, JsonFields(config.raw(), fmt::format("{} ({})", config.where(), layout->method)));
 }
 
 uint64_t group_size_of(const JsonFields& config, const char* name) {
