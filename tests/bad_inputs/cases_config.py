@@ -165,7 +165,8 @@ def quantised_cases():
     yield parts("Q10", "g_idx beyond the groups", ["g_idx", "below 1"], replaced("g_idx", [32], struct.pack("<i", 1) * 32, "I32"))
     yield parts("Q10", "g_idx too short", ["g_idx", "[32]"], replaced("g_idx", [16], b"\0" * 64, "I32"))
     yield hf_case("Q11", "GPTQ, scales 0", 0, [], packed_query(GPTQ, replaced("scales", [1, 32], b"\0" * 64, "F16")), creates=["out.quern"])
-    yield parts("Q11", "scales infinite", ["scale of row", "finite"], replaced("scales", [1, 32], b"\0\x7c" * 32, "F16"))
+    yield hf_case("Q11", "GPTQ, scales infinite", 3, [QUERY_PARTS.removesuffix("."), "scale of row", "finite"],
+                  packed_query(GPTQ, replaced("scales", [1, 32], b"\0\x7c" * 32, "F16")))
     yield parts("Q11", "a plain weight beside the packed one", ["weight"], lambda c: c.add(QUERY, [32, 32], floats(1024, 1)))
     yield hf_case("Q11", "GPTQ, a bias that is not zero", 5, ["o_proj.bias"], lambda c: c.add(
         "model.layers.0.self_attn.o_proj.bias", [32], floats(32, 2)))
