@@ -1,41 +1,59 @@
 #!/usr/bin/env python3
 """The calibration text that ships with Quern: src/builder/data/calibration.txt.
 
-    make_calibration_text.py BOOK.txt OUT.txt
+    make_calibration_text.py PYTHON_DOC DJANGO OUT.txt
 
-BOOK.txt is Project Gutenberg's etext 18304, Julian Street, "American Adventures: A Second Trip 'Abroad at Home'" (1917, in the public
-domain). Taken are paragraphs of its middle, lines joined, without the etext's header, licence and trademark; every third part is followed
-by a piece of Quern's own source and documentation (Quern's licence).
+PYTHON_DOC is the folder `_sources` of the Python documentation (PSF licence), DJANGO the folder `django` of its wheel (BSD licence). Taken are
+paragraphs of the tutorial, the answers to questions and the guides; translations of Django's messages into other languages; pieces of Quern's
+own source and documentation, and chat.txt, which was written for it. They are laid in turn, so that any stretch of the text has all kinds.
 """
 import pathlib
 import re
 import sys
 
-PROSE_BYTES, PIECE_BYTES, OWN_BYTES = 200_000, 12_000, 5_000
-OWN = ["src/base/json.cpp", "docs/models.md", "src/backend/cpu/runtime.cpp", "tools/check_includes.py", "docs/formats.md", "src/text/bpe.cpp", "src/files/gguf.cpp", "docs/text.md"]
+PROSE = ["tutorial/appetite", "tutorial/introduction", "faq/general", "tutorial/controlflow", "howto/unicode", "faq/design", "tutorial/datastructures",
+         "howto/sockets", "tutorial/modules", "faq/programming", "tutorial/inputoutput", "howto/regex", "tutorial/errors", "tutorial/classes",
+         "howto/functional", "tutorial/stdlib", "faq/library", "tutorial/floatingpoint", "howto/sorting", "howto/urllib2"]
+LANGUAGES = ["zh_Hans", "de", "fr", "es", "ja", "ru", "zh_Hant", "pt_BR", "ko", "it", "ar", "nl", "pl", "tr", "vi", "hi"]
+OWN = ["src/base/json.cpp", "docs/models.md", "src/backend/cpu/runtime.cpp", "tools/check_includes.py", "docs/formats.md", "src/text/tokenizer.cpp",
+       "src/files/gguf.cpp", "docs/text.md", "src/engine/scheduler.cpp", "tools/make_model_goldens.py", "src/backend/cuda/sample.cu", "docs/server.md"]
+PROSE_BYTES, LANGUAGE_BYTES, OWN_BYTES = 9_000, 3_000, 4_500
+
+
+def prose(path):
+    """Paragraphs and examples, without the marks of the source's format."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^\.\. .*\n(?:[ \t]+.*\n)*", "", text, flags=re.M)
+    text = re.sub(r":[a-z:]+:`~?!?([^`<]*?)(?: <[^`]*>)?`", r"\1", text).replace("``", "`")
+    text = re.sub(r"`([^`<]+) <[^`>]+>`__?", r"\1", text)
+    parts = [part.strip("\n") for part in re.split(r"\n\s*\n", text)]
+    keep = [part for part in parts if len(part) > 60 and not part.lstrip().startswith((".. ", ":", "+-", "==="))]
+    return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in keep)
+
+
+def messages(path):
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r'^msgstr (?:"")?((?:\s*"[^\n]*"\n)+)', text, flags=re.M)
+    lines = ["".join(re.findall(r'"(.*)"', message)).replace('\\"', '"').replace("\\n", " ").strip() for message in found[1:]]
+    return "\n".join(line for line in lines if len(line) > 25)
 
 
 def main():
-    book = pathlib.Path(sys.argv[1]).read_text(encoding="ascii", errors="ignore").replace("\r", "")
-    body = book[len(book) // 4 :]
-    paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", body)[1:]]
-    prose = [p.replace("_", "").replace("--", " - ") for p in paragraphs if len(p) > 200 and "Gutenberg" not in p and "[Illustration" not in p]
     root = pathlib.Path(__file__).resolve().parent.parent
-    own = iter([root / name for name in OWN if (root / name).exists()])
-    out, piece, total = [], 0, 0
-    for paragraph in prose:
-        out.append(paragraph)
-        piece += len(paragraph)
-        total += len(paragraph)
-        if piece > 2 * PIECE_BYTES:
-            piece = 0
-            path = next(own, None)
-            if path:
-                text = path.read_text(encoding="utf-8")
-                out.append(text[len(text) // 5 :][:OWN_BYTES].strip())
-        if total > PROSE_BYTES:
-            break
-    pathlib.Path(sys.argv[2]).write_text("\n\n".join(out) + "\n", encoding="utf-8")
+    documents, django = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    chat = (root / "src/builder/data/chat.txt").read_text(encoding="utf-8").strip().split("\n\n")
+    turns = len(PROSE)
+    out = []
+    for i, name in enumerate(PROSE):
+        text = prose(documents / f"{name}.rst.txt")
+        out.append(text[len(text) // 10 :][:PROSE_BYTES].rsplit("\n\n", 1)[0].split("\n\n", 1)[-1])
+        if i < len(LANGUAGES):
+            out.append(messages(django / f"conf/locale/{LANGUAGES[i]}/LC_MESSAGES/django.po")[:LANGUAGE_BYTES].rsplit("\n", 1)[0])
+        if i < len(OWN):
+            text = (root / OWN[i]).read_text(encoding="utf-8")
+            out.append(text[len(text) // 5 :][:OWN_BYTES].split("\n", 1)[-1].rsplit("\n", 1)[0])
+        out.append("\n\n".join(chat[i * len(chat) // turns : (i + 1) * len(chat) // turns]))
+    pathlib.Path(sys.argv[3]).write_text("\n\n".join(part for part in out if part) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

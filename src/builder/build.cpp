@@ -78,7 +78,6 @@ class TensorStream {
     }
     const TensorRepacker tensor = repacker(i);
     const SourceTensor& source = *model_.plans[i].source;
-    const MappedFile& file = file_of(i);
     const size_t granularity = tensor.row_granularity();
     const size_t widest = std::max<size_t>(tensor.row_bytes(), tensor.source_range(0, 1).bytes);
     const size_t piece_rows = std::max<size_t>(1, kPieceBytes / widest / granularity) * granularity;
@@ -87,22 +86,36 @@ class TensorStream {
       report();
       if (buffer_.size() < count * tensor.row_bytes()) buffer_.resize(count * tensor.row_bytes());
       const TensorRepacker::SourceRange range = tensor.source_range(begin, count);
-      const uint64_t offset = source.offset + range.offset;
-      file.will_need(offset, std::min(2 * range.bytes, file.size() - offset));  // this piece and the next
+      if (!source.packed) {
+        const MappedFile& file = file_of(i);
+        const uint64_t offset = source.offset + range.offset;
+        file.will_need(offset, std::min(2 * range.bytes, file.size() - offset));  // this piece and the next
+      }
       writer.write(tensor.make_rows(begin, count, buffer_, pool_));
-      hash_.update(source.tensor.data + range.offset, range.bytes);
-      file.release(offset, range.bytes);
+      if (!source.packed) finish_reading(i, range);
       progress_.bytes_done += count * tensor.row_bytes();
+    }
+    if (source.packed) finish_reading(i, {});
+  }
+
+  // Hashes what was read and gives its pages back: a part of a plain source, all of a packed one.
+  void finish_reading(size_t i, const TensorRepacker::SourceRange& range) {
+    const SourceTensor& source = *model_.plans[i].source;
+    if (!source.packed) {
+      hash_.update(source.tensor.data + range.offset, range.bytes);
+      file_of(i).release(source.offset + range.offset, range.bytes);
+      return;
+    }
+    for (const PackedPart& part : source.packed->parts()) {
+      hash_.update(part.bytes.data(), part.bytes.size());
+      model_.checkpoint.files()[part.file]->release(part.offset, part.bytes.size());
     }
   }
 
   // Rows that were made from the source's values in full.
   void write_rounded(size_t i, std::span<const std::byte> rows, EngineFileWriter& writer) {
-    const Tensor& source = model_.plans[i].source->tensor;
     writer.write(rows);
-    const TensorRepacker::SourceRange range = repacker(i).source_range(0, model_.plans[i].shape.rows());
-    hash_.update(source.data + range.offset, range.bytes);
-    file_of(i).release(model_.plans[i].source->offset + range.offset, range.bytes);
+    finish_reading(i, repacker(i).source_range(0, model_.plans[i].shape.rows()));
     progress_.bytes_done += rows.size();
   }
 

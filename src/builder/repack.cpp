@@ -68,9 +68,9 @@ TensorRepacker::SourceRange TensorRepacker::source_range(size_t begin, size_t co
   return {source_row(begin) * source_row_bytes_, count * source_row_bytes_};
 }
 
-void TensorRepacker::load(size_t row, std::span<float> values) const {
+void TensorRepacker::load(const std::byte* from, std::span<float> values) const {
   if (!is_vector_) {
-    from_->unpack(source_bytes(row), columns_, values.data());
+    from_->unpack(from, columns_, values.data());
     return;
   }
   const size_t count = plan_->source->tensor.columns();
@@ -79,20 +79,20 @@ void TensorRepacker::load(size_t row, std::span<float> values) const {
   for (size_t i = 0; i < columns_; ++i) values[i] = all[source_row(i)];
 }
 
-bool TensorRepacker::is_copyable(size_t row, std::span<float> values) const {
-  if (from_->format == Format::f16) return are_finite_16(source_bytes(row), columns_, 0x7c00);
-  if (from_->format == Format::bf16) return are_finite_16(source_bytes(row), columns_, 0x7f80);
-  load(row, values);
+bool TensorRepacker::is_copyable(const std::byte* from, std::span<float> values) const {
+  if (from_->format == Format::f16) return are_finite_16(from, columns_, 0x7c00);
+  if (from_->format == Format::bf16) return are_finite_16(from, columns_, 0x7f80);
+  load(from, values);
   return are_finite(values);
 }
 
-bool TensorRepacker::make_row(size_t row, std::byte* out, std::span<float> values) const {
+bool TensorRepacker::make_row(const std::byte* from, std::byte* out, std::span<float> values) const {
   if (copies_) {
-    if (!is_copyable(row, values)) return false;
-    if (out != nullptr) std::memcpy(out, source_bytes(row), row_bytes_);  // null: used in place
+    if (!is_copyable(from, values)) return false;
+    if (out != nullptr) std::memcpy(out, from, row_bytes_);  // null: used in place
     return true;
   }
-  load(row, values);
+  load(from, values);
   const uint32_t largest = largest_magnitude_bits(values);
   if (largest >= kInfinity) return false;
   pack_row(*to_, values.data(), columns_, out);
@@ -106,13 +106,17 @@ bool TensorRepacker::make_row(size_t row, std::byte* out, std::span<float> value
 
 std::span<const std::byte> TensorRepacker::make_rows(size_t begin, size_t count, std::span<std::byte> buffer, ThreadPool& pool) const {
   CHECK(begin <= num_rows_ && count <= num_rows_ - begin, "rows {} + {} of {}", begin, count, num_rows_);
-  const bool in_place = copies_ && row_granularity() == 1;
+  const SourceTensor& source = *plan_->source;
+  const bool in_place = copies_ && row_granularity() == 1 && !source.packed;
   CHECK(in_place || count * row_bytes_ <= buffer.size(), "{} rows of {} bytes, {} bytes of room", count, row_bytes_, buffer.size());
   std::atomic<bool> all_made = true;
   pool.parallel_for(count, std::max<size_t>(1, kGrainValues / columns_), [&](size_t from, size_t to) {
     std::vector<float> values(columns_);
+    std::vector<std::byte> made;  // of a packed source, whose rows lie in the order of the tensor's: all of them at once
+    const std::byte* rows = source.packed ? source.rows(source_row(begin + from), to - from, made) : nullptr;
     for (size_t i = from; i < to; ++i) {
-      if (!make_row(begin + i, in_place ? nullptr : buffer.data() + i * row_bytes_, values)) {
+      const std::byte* row = rows == nullptr ? source_bytes(begin + i) : rows + (i - from) * source_row_bytes_;
+      if (!make_row(row, in_place ? nullptr : buffer.data() + i * row_bytes_, values)) {
         all_made = false;
         return;
       }
@@ -125,13 +129,14 @@ std::span<const std::byte> TensorRepacker::make_rows(size_t begin, size_t count,
 
 void TensorRepacker::refuse(size_t begin, size_t count) const {
   std::vector<float> values(columns_);
-  std::vector<std::byte> made(row_bytes_);
+  std::vector<std::byte> out(row_bytes_), made;
+  const auto row_of = [&](size_t row) { return plan_->source->packed ? plan_->source->rows(source_row(row), 1, made) : source_bytes(row); };
   size_t first = num_rows_;  // in the source's order
   for (size_t row = begin; row < begin + count; ++row) {
-    if (!make_row(row, made.data(), values) && (first == num_rows_ || source_row(row) < source_row(first))) first = row;
+    if (!make_row(row_of(row), out.data(), values) && (first == num_rows_ || source_row(row) < source_row(first))) first = row;
   }
   CHECK(first < num_rows_, "{}: no value is refused", plan_->engine_name);
-  load(first, values);
+  load(row_of(first), values);
   const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
   const auto largest = std::ranges::max_element(values, {}, [](float value) { return std::fabs(value); });
   const auto worst = static_cast<size_t>((bad != values.end() ? bad : largest) - values.begin());

@@ -23,7 +23,7 @@ class TensorRepacker {
   uint64_t bytes() const { return static_cast<uint64_t>(num_rows_) * row_bytes_; }
 
   // Rows [begin, begin + count) read one gapless part of the source when begin is a multiple of row_granularity() and count is one too
-  // or reaches the last row. The part, as bytes of the source tensor.
+  // or reaches the last row. The part, as bytes of the source tensor; it means nothing for a packed one.
   struct SourceRange {
     uint64_t offset, bytes;
   };
@@ -37,11 +37,12 @@ class TensorRepacker {
 
  private:
   size_t source_row(size_t row) const;  // where a matrix row, or a vector's value, lies in the source
+  // `from`: the row's bytes in the source's format, which source_bytes() gives unless the source is packed.
   const std::byte* source_bytes(size_t row) const;
-  void load(size_t row, std::span<float> values) const;
-  bool is_copyable(size_t row, std::span<float> values) const;
+  void load(const std::byte* from, std::span<float> values) const;
+  bool is_copyable(const std::byte* from, std::span<float> values) const;
   // False when a value is refused. `values` is scratch for columns() values.
-  bool make_row(size_t row, std::byte* out, std::span<float> values) const;
+  bool make_row(const std::byte* from, std::byte* out, std::span<float> values) const;
   [[noreturn]] void refuse(size_t begin, size_t count) const;  // names the first refused value of these rows
 
   const TensorPlan* plan_;

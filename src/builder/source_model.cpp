@@ -105,7 +105,8 @@ WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy) {
   WeightFormats layout;
   PolicyRecord record(policy);
   for (const TensorPlan& plan : model.plans) {
-    const WeightPolicy::Choice choice = policy.choose(plan.role, plan.source->tensor.format, plan.shape.columns());
+    WeightPolicy::Choice choice = policy.choose(plan.role, plan.source->tensor.format, plan.shape.columns());
+    if (plan.source->packed && policy.dtype() == WeightDtype::automatic) choice.reason = plan.source->packed->wider_because();
     record.add(plan, choice);
     layout.formats.push_back(choice.format);
     layout.bytes += static_cast<uint64_t>(plan.shape.rows()) * row_bytes(choice.format, plan.shape.columns());

@@ -25,6 +25,12 @@ constexpr DtypeName kDtypeNames[] = {
 constexpr size_t kGroupSizes[] = {128, 64, 32};
 constexpr size_t kDefaultInt4Group = 32;
 
+// Whether a matrix has codes of as many bits already (GPTQ, AWQ): another group would only round a second time.
+bool is_integer_code(Format format, WeightDtype dtype) {
+  const std::string_view name = format_name(format);
+  return dtype == WeightDtype::int4 ? name.starts_with("i4g") : name == "i8" || name.starts_with("i8g");
+}
+
 bool is_block_format(Format format) { return format_info(format).block_values > 1; }
 
 // The largest group of at most `most` values that divides `columns`, or 0.
@@ -52,7 +58,7 @@ WeightDtype parse_weight_dtype(std::string_view name) {
 }
 
 WeightPolicy::WeightPolicy(WeightDtype dtype, size_t group_size, bool has_zeros)
-    : dtype_(dtype), group_size_(group_size), has_zeros_(has_zeros) {
+    : dtype_(dtype), group_size_(group_size), has_zeros_(has_zeros), keeps_codes_(group_size == 0 && !has_zeros) {
   if (has_zeros && dtype != WeightDtype::int4) raise(usage, "--asymmetric: want --dtype int4, found {}", weight_dtype_name(dtype));
   const bool has_groups = dtype == WeightDtype::int8 || dtype == WeightDtype::int4;
   if (group_size != 0 && !has_groups) {
@@ -86,6 +92,7 @@ WeightPolicy::Choice WeightPolicy::choose_quantised(TensorRole role, Format sour
     if (columns % 32 == 0) return {Format::i8g32, ""};
     return {Format::i8, fmt::format("{} columns are no multiple of 32", columns)};
   }
+  if (keeps_codes_ && is_integer_code(source, dtype_)) return {source, ""};
   if (group_size_ == 0) return {Format::i8, ""};
   const size_t group = dividing_group(columns, group_size_);
   if (group == group_size_) return {group_format(group), ""};

@@ -43,6 +43,7 @@ class WeightPolicy {
   WeightDtype dtype_;
   size_t group_size_;
   bool has_zeros_;
+  bool keeps_codes_;  // no group was asked for: codes of as many bits stay what they are
 };
 
 }  // namespace quern

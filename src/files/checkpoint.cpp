@@ -12,11 +12,19 @@
 namespace quern {
 
 const Tensor& SourceTensor::weight(std::string_view where) const {
-  if (tensor) return tensor;
+  if (tensor || packed) return tensor;
   std::string shape;
   for (const uint64_t dim : dims) shape += fmt::format("{}{}", shape.empty() ? "" : ",", dim);
   raise(invalid_input, "{}: {}: want a weight of at most 4 dimensions in a format of docs/formats.md, file has {} [{}]", where,
         escaped(name), dtype, shape);
+}
+
+const std::byte* SourceTensor::rows(size_t first, size_t count, std::vector<std::byte>& buffer) const {
+  const size_t stride = tensor.row_bytes();
+  if (!packed) return tensor.data + first * stride;
+  buffer.resize(count * stride);
+  packed->write_rows(first, count, buffer.data());
+  return buffer.data();
 }
 
 const SourceTensor* Checkpoint::find(const std::string& name) const {

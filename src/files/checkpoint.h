@@ -1,5 +1,6 @@
-// A Hugging Face folder or a GGUF file as named host tensors plus its raw config. Interprets nothing: names, formats and shapes are the
-// file's own. Owns the mappings that its tensors point into; any thread may read it.
+// A Hugging Face folder or a GGUF file as named host tensors plus its raw config. Names, formats and shapes are the file's own, except that
+// the parts of a quantized weight (GPTQ, AWQ, FP8, compressed-tensors) are seen as one tensor "X.weight". Owns the mappings that its
+// tensors point into; any thread may read it.
 #pragma once
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "files/packed_matrix.h"
 #include "tensor/tensor.h"
 
 namespace quern {
@@ -24,6 +26,11 @@ struct SourceTensor {
   Tensor tensor;
   size_t file = 0;      // index into Checkpoint::files
   uint64_t offset = 0;  // of the first byte in that file
+  // Of a weight whose parts are several tensors: `bytes` and tensor.data are empty, and rows() makes its rows.
+  std::shared_ptr<const PackedMatrix> packed = {};
+
+  // Rows [first, first + count) of a weight in the tensor's format: in the mapping, or made in `buffer`.
+  const std::byte* rows(size_t first, size_t count, std::vector<std::byte>& buffer) const;
 
   // `tensor`, or invalid_input "<where>: <name>: want a weight, file has I32 [2,3]" when there is none.
   const Tensor& weight(std::string_view where) const;
@@ -44,6 +51,8 @@ class Checkpoint {
   // Hugging Face: config.json. GGUF: the metadata as one flat object ("qwen2.block_count": 24), of a split file the first part's;
   // without arrays of more than 1,024 elements and the tokenizer's arrays.
   const Json& config() const { return config_; }
+  // Whether the weights were quantized by a method that Checkpoint put together.
+  bool is_packed() const { return is_packed_; }
   // Hugging Face: generation_config.json and tokenizer_config.json, or null. GGUF: null.
   const Json& generation_config() const { return generation_config_; }
   const Json& tokenizer_config() const { return tokenizer_config_; }
@@ -69,6 +78,7 @@ class Checkpoint {
 
   Kind kind_ = Kind::hugging_face;
   std::string path_;
+  bool is_packed_ = false;
   Json config_, generation_config_, tokenizer_config_;
   std::map<std::string, SourceTensor> tensors_;
   std::vector<std::shared_ptr<MappedFile>> files_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "files/packed_layouts.h"
 #include "files/shard_index.h"
 
 namespace quern {
@@ -85,7 +86,27 @@ Checkpoint HuggingFaceReader::read() {
           safetensors.size());
   }
   collect();
+  join_packed(names);
   return std::move(checkpoint_);
+}
+
+// quantization_config of config.json, or the file that old GPTQ programs write.
+void HuggingFaceReader::join_packed(const std::vector<std::string>& names) {
+  constexpr const char *kField = "quantization_config", *kGptqFile = "quantize_config.json";
+  Json& config = checkpoint_.config_;
+  const auto is_gptq = [&](const auto& entry) { return entry.first.ends_with(".qweight"); };
+  const std::string folder = folder_.path();
+  if (config.contains(kField) && !config.at(kField).is_null()) {
+    const JsonFields fields = *JsonFields(config, escaped(folder_.path_of("config.json"))).optional_object(kField);
+    join_packed_weights(checkpoint_.tensors_, fields, folder);
+  } else if (std::binary_search(names.begin(), names.end(), kGptqFile) && std::ranges::any_of(checkpoint_.tensors_, is_gptq)) {
+    Json settings = read_json(kGptqFile, true);
+    if (!settings.contains("quant_method")) settings["quant_method"] = "gptq";
+    join_packed_weights(checkpoint_.tensors_, JsonFields(settings, escaped(folder_.path_of(kGptqFile))), folder);
+  } else {
+    return;
+  }
+  checkpoint_.is_packed_ = true;
 }
 
 HuggingFaceReader::Shard& HuggingFaceReader::open_shard(const std::string& name, const std::string& wanted_by) {

@@ -28,6 +28,7 @@ class HuggingFaceReader {
   void read_sharded();
   Shard& open_shard(const std::string& name, const std::string& wanted_by);
   void collect();
+  void join_packed(const std::vector<std::string>& names);
 
   Folder folder_;
   Checkpoint checkpoint_;

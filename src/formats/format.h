@@ -16,6 +16,7 @@ enum class Format : uint8_t {
   i8, i8g32, i8g64, i8g128,          // 8 bits, symmetric: one f32 scale a row, or one f16 scale a group. i8g32 is GGUF's Q8_0
   i4g32, i4g64, i4g128,              // 4 bits, symmetric, f16 scale a group. i4g32 is GGUF's Q4_0
   i4g32z, i4g64z, i4g128z,           // 4 bits, f16 scale and integer zero point a group: GPTQ, AWQ
+  f8g32, f8g128,                     // 8-bit floats (e4m3), f32 scale a group: FP8 checkpoints
   q4_1, q5_0, q5_1,                  // GGUF, 32 values
   q2_k, q3_k, q4_k, q5_k, q6_k,      // GGUF, 256 values
 };

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "formats/float8.h"
 #include "formats/format.h"
 #include "formats/int4.h"
 #include "formats/int8.h"
@@ -36,6 +37,8 @@ namespace quern {
   X(i4g32z, I4G32Z, 0.0805)   \
   X(i4g64z, I4G64Z, 0.0914)   \
   X(i4g128z, I4G128Z, 0.1013) \
+  X(f8g32, F8G32, 0.0240)     \
+  X(f8g128, F8G128, 0.0257)   \
   X(q4_1, Q4_1, 0.0782)       \
   X(q5_0, Q5_0, 0.0427)       \
   X(q5_1, Q5_1, 0.0378)       \

@@ -41,6 +41,7 @@ const char* reason_for(std::string_view architecture) {
 
 void refuse_quantized_config(const Checkpoint& checkpoint) {
   for (const char* name : {"quantization_config", "quantization", "compression_config"}) {
+    if (checkpoint.is_packed() && std::string_view(name) == "quantization_config") continue;
     const Json& config = checkpoint.config();
     const auto found = config.find(name);
     if (found == config.end() || found->is_null()) continue;

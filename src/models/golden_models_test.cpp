@@ -56,6 +56,17 @@ struct Golden {
   std::string source() const { return std::filesystem::exists(folder + "/model.gguf") ? folder + "/model.gguf" : folder; }
 };
 
+// Checkpoints that were quantized: the model computes with the values that their codes mean.
+const std::string kQuantized = "../quantized/";
+
+std::vector<std::string> quantized_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kGoldens + "/" + kQuantized))
+    names.push_back(kQuantized + entry.path().filename().string());
+  std::ranges::sort(names);
+  return names;
+}
+
 std::vector<std::string> golden_names() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) names.push_back(entry.path().filename());
@@ -108,14 +119,16 @@ Comparison compare(const Golden& golden, const TempFolder& folder, const Change&
 
 TEST(GoldenModels, LogitsOfEveryFamily) {
   const TempFolder folder;
-  const std::vector<std::string> names = golden_names();
+  std::vector<std::string> names = golden_names();
   ASSERT_GE(names.size(), 12U);
+  for (const std::string& name : quantized_names()) names.push_back(name);
+  ASSERT_GE(names.size(), 12U + 18U);
   for (const std::string& name : names) {
     const Golden golden(name);
     const Comparison result = compare(golden, folder);
     EXPECT_EQ(result.logits, golden.logits.size()) << name;
     EXPECT_LE(result.worst, 1) << name;
-    printf("%-24s %6zu logits, largest error %.2f of the tolerance\n", name.c_str(), result.logits, result.worst);
+    printf("%-40s %6zu logits, largest error %.2f of the tolerance\n", name.c_str(), result.logits, result.worst);
   }
 }
 

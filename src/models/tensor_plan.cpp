@@ -37,16 +37,29 @@ Shape source_shape(const Shape& engine, RowSource how) {
   return engine.rank() == 1 ? Shape{rows} : Shape{rows, engine[1]};
 }
 
-bool same_values(const Tensor& a, const Tensor& b) {
+bool same_values(const SourceTensor& one, const SourceTensor& other) {
+  const Tensor &a = one.tensor, &b = other.tensor;
   if (a.shape != b.shape) return false;
-  if (a.format == b.format) return std::memcmp(a.data, b.data, a.bytes()) == 0;
+  if (a && b && a.format == b.format) return std::memcmp(a.data, b.data, a.bytes()) == 0;
   std::vector<float> left(a.columns()), right(a.columns());
+  std::vector<std::byte> made;
   for (size_t row = 0; row < a.rows(); ++row) {
-    format_info(a.format).unpack(a.data + row * a.row_bytes(), left.size(), left.data());
-    format_info(b.format).unpack(b.data + row * b.row_bytes(), right.size(), right.data());
+    format_info(a.format).unpack(one.rows(row, 1, made), left.size(), left.data());
+    format_info(b.format).unpack(other.rows(row, 1, made), right.size(), right.data());
     if (left != right) return false;
   }
   return true;
+}
+
+// Some programs write a bias of zeros for every quantized matrix.
+bool is_zero_bias(const Checkpoint& checkpoint, const SourceTensor& bias) {
+  constexpr std::string_view kEnding = ".bias";
+  if (!bias.name.ends_with(kEnding) || !bias.tensor) return false;
+  const SourceTensor* weight = checkpoint.find(bias.name.substr(0, bias.name.size() - kEnding.size()) + ".weight");
+  if (weight == nullptr || !weight->packed || bias.tensor.shape.rank() != 1) return false;
+  std::vector<float> values(bias.tensor.columns());
+  format_info(bias.tensor.format).unpack(bias.tensor.data, values.size(), values.data());
+  return std::ranges::all_of(values, [](float value) { return value == 0; });
 }
 
 class Planner {
@@ -91,7 +104,8 @@ class Planner {
     const TensorRule *head = rule_for(rules_, "head"), *embed = rule_for(rules_, "embed");
     const SourceTensor* found = checkpoint_.find(head->source);
     if (found == nullptr) return;
-    if (!same_values(found->weight(checkpoint_.path()), checkpoint_.find(embed->source)->tensor)) {
+    found->weight(checkpoint_.path());
+    if (!same_values(*found, *checkpoint_.find(embed->source))) {
       raise(invalid_input, "{}: {}: tie_word_embeddings is true but its values differ from {}", checkpoint_.path(), head->source,
             embed->source);
     }
@@ -104,7 +118,7 @@ class Planner {
       const auto found = std::ranges::find_if(checkpoint_.tensors(), [&](const auto& entry) { return entry.first.ends_with(ending); });
       if (found == checkpoint_.tensors().end()) continue;
       raise(incompatible,
-            "{}: {}: tensors of a quantized checkpoint (GPTQ, AWQ, FP8) are not read; want the f32, f16 or bf16 checkpoint, or a GGUF",
+            "{}: {}: a part of a quantized weight: want a quantization_config in config.json that names its method, found none that does",
             checkpoint_.path(), escaped(found->first, 80));
     }
   }
@@ -127,6 +141,7 @@ class Planner {
     size_t count = 0;
     for (const auto& [name, tensor] : checkpoint_.tensors()) {
       if (used_.contains(name) || ends_with_any(name, kHarmlessEndings) || name == "rope_freqs.weight") continue;
+      if (is_zero_bias(checkpoint_, tensor)) continue;
       if (is_of_later_layer(name)) {
         raise(invalid_input, "{}: {}: want the tensors of num_layers {}, as the config says, found a later layer", checkpoint_.path(),
               escaped(name, 80), config_.num_layers);

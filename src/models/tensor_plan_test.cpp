@@ -163,7 +163,7 @@ TEST(TensorPlan, DisagreementsAreRefusedByName) {
          d.add("model.layers.0.mlp.up_proj.qweight", "I32", {7, 92}, 7 * 92 * 4);
        },
        incompatible,
-       {"qweight", "GPTQ"}},
+       {"qweight", "quantization_config"}},
       {"integers",
        "qwen2-gqa",
        [](Draft& d) { d.header["model.norm.weight"]["dtype"] = "I16"; },
@@ -174,8 +174,8 @@ TEST(TensorPlan, DisagreementsAreRefusedByName) {
        [](Draft& d) {
          d.config["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}};
        },
-       incompatible,
-       {"quantization_config", "awq"}},
+       invalid_input,
+       {"quantization_config", "awq", "group_size"}},
       {"a mixture of experts",
        "qwen2-gqa",
        [](Draft& d) { d.config["architectures"] = {"Qwen3MoeForCausalLM"}; },

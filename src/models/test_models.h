@@ -42,13 +42,14 @@ inline std::vector<float> planned_values(const TensorPlan& plan, const ModelConf
   const size_t rows = plan.shape[0], columns = is_vector ? 1 : plan.shape[1], source_columns = source.columns();
   std::vector<float> values(rows * columns), row(source_columns);
   const FormatInfo& format = format_info(source.format);
+  std::vector<std::byte> made;
   if (is_vector) format.unpack(source.data, source_columns, row.data());
   for (size_t i = 0; i < rows; ++i) {
     const size_t from = source_row(plan, config, i);
     if (is_vector) {
       values[i] = row[from];
     } else {
-      format.unpack(source.data + from * source.row_bytes(), columns, values.data() + i * columns);
+      format.unpack(plan.source->rows(from, 1, made), columns, values.data() + i * columns);
     }
   }
   return values;

@@ -105,28 +105,106 @@ def config_cases():
     yield hf_case("Q06", "auto_map", 0, ["auto_map"], lambda c: c.config.update(auto_map={"AutoModel": "modeling.X"}), creates=["out.quern"])
 
 
-def quantised_cases():
-    """Checkpoints that are quantised already are refused as a whole, with their kind."""
-    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
-    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
-    for size in (0, 7, 2**31, -1):
-        yield quantised("Q07", f"GPTQ, group_size {size}", 5, ["gptq"], gptq | {"group_size": size})
-    for bits in (3, 16):
-        yield quantised("Q08", f"GPTQ, {bits} bits", 5, ["gptq"], gptq | {"bits": bits})
-    yield quantised("Q13", "AWQ config on plain tensors", 5, ["awq"], awq)
-    yield quantised("Q13", "quant_method not known", 5, ["quip"], {"quant_method": "quip"})
-    yield quantised("Q13", "quant_method with control characters", 5, ["\\x1b"], {"quant_method": "\x1b[2J"})
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
+QUERY_PARTS = QUERY.removesuffix("weight")
 
-    def gptq_tensors(c):
+
+def packed_query(config, change=lambda c: None):
+    """A checkpoint whose query matrix of layer 0 lies in GPTQ's parts, with `config`; change(checkpoint) spoils it."""
+
+    def make(c):
         c.remove(QUERY)
-        base = QUERY.removesuffix("weight")
-        c.add(base + "qweight", [4, 32], b"\0" * 512, "I32")
-        c.add(base + "qzeros", [1, 3], b"\0" * 12, "I32")
-        c.add(base + "scales", [1, 32], b"\0" * 64, "F16")
-        c.add(base + "g_idx", [32], b"\xff" * 128, "I32")
+        c.add(QUERY_PARTS + "qweight", [4, 32], b"\x35" * 512, "I32")
+        c.add(QUERY_PARTS + "qzeros", [1, 4], b"\x77" * 16, "I32")
+        c.add(QUERY_PARTS + "scales", [1, 32], b"\0\x2c" * 32, "F16")
+        c.add(QUERY_PARTS + "g_idx", [32], b"\0" * 128, "I32")
+        if config is not None:
+            c.config["quantization_config"] = config
+        change(c)
 
-    for id, title in (("Q09", "shapes of qweight and qzeros disagree"), ("Q10", "g_idx negative"), ("Q11", "scales 0")):
-        yield hf_case(id, f"GPTQ tensors without a config: {title}", 5, ["qweight"], gptq_tensors)
+    return make
+
+
+def float8_query(config, scale, change=lambda c: None):
+    def make(c):
+        c.replace(QUERY, [32, 32], b"\x38" * 1024, "F8_E4M3")
+        if scale:
+            c.add(QUERY_PARTS + scale[0], scale[1], struct.pack("<f", 0.01) * scale[2], "F32")
+        c.config["quantization_config"] = config
+        change(c)
+
+    return make
+
+
+def quantised_cases():
+    """Checkpoints that were quantized by GPTQ, AWQ, FP8 or compressed-tensors, and what is wrong with them."""
+    yield hf_case("Q07", "GPTQ as it should be", 0, [], packed_query(GPTQ), creates=["out.quern"])
+    for size in (0, 7, 2**31, -2, 2**63, "32", None):
+        yield hf_case("Q07", f"GPTQ, group_size {size}", 3, ["gptq"], packed_query(GPTQ | {"group_size": size}))
+    for bits in (3, 16, 0):
+        yield hf_case("Q08", f"GPTQ, {bits} bits", 5, ["gptq", "bits"], packed_query(GPTQ | {"bits": bits}))
+    yield hf_case("Q08", "GPTQ, bits -4", 3, ["bits"], packed_query(GPTQ | {"bits": -4}))
+
+    def parts(id, title, says, change):
+        return hf_case(id, "GPTQ, " + title, 3, [QUERY_PARTS] + says, packed_query(GPTQ, change))
+
+    def replaced(part, shape, data, dtype):
+        return lambda c: c.replace(QUERY_PARTS + part, shape, data, dtype)
+
+    yield parts("Q09", "qzeros of another shape", ["qzeros", "[1,4]"], replaced("qzeros", [1, 3], b"\0" * 12, "I32"))
+    yield parts("Q09", "scales of another shape", ["scales", "[1,32]"], replaced("scales", [2, 32], b"\0\x2c" * 64, "F16"))
+    yield parts("Q09", "qweight of fewer columns", ["weight", "[32,32]"], lambda c: (
+        c.replace(QUERY_PARTS + "qweight", [3, 32], b"\x35" * 384, "I32"), c.replace(QUERY_PARTS + "g_idx", [24], b"\0" * 96, "I32")))
+    yield parts("Q09", "qweight of one dimension", ["qweight"], replaced("qweight", [128], b"\x35" * 512, "I32"))
+    yield parts("Q09", "qweight of floats", ["qweight", "I32"], replaced("qweight", [4, 32], b"\x35" * 512, "F32"))
+    yield parts("Q09", "qweight empty", ["qweight"], replaced("qweight", [0, 32], b"", "I32"))
+    yield parts("Q09", "no qzeros", ["qzeros"], lambda c: c.remove(QUERY_PARTS + "qzeros"))
+    yield parts("Q09", "no scales", ["scales"], lambda c: c.remove(QUERY_PARTS + "scales"))
+    yield parts("Q10", "g_idx negative", ["g_idx", "-1"], replaced("g_idx", [32], b"\xff" * 128, "I32"))
+    yield parts("Q10", "g_idx beyond the groups", ["g_idx", "below 1"], replaced("g_idx", [32], struct.pack("<i", 1) * 32, "I32"))
+    yield parts("Q10", "g_idx too short", ["g_idx", "[32]"], replaced("g_idx", [16], b"\0" * 64, "I32"))
+    yield hf_case("Q11", "GPTQ, scales 0", 0, [], packed_query(GPTQ, replaced("scales", [1, 32], b"\0" * 64, "F16")), creates=["out.quern"])
+    yield hf_case("Q11", "GPTQ, scales infinite", 3, [QUERY_PARTS.removesuffix("."), "scale of row", "finite"],
+                  packed_query(GPTQ, replaced("scales", [1, 32], b"\0\x7c" * 32, "F16")))
+    yield parts("Q11", "a plain weight beside the packed one", ["weight"], lambda c: c.add(QUERY, [32, 32], floats(1024, 1)))
+    yield hf_case("Q11", "GPTQ, a bias that is not zero", 5, ["o_proj.bias"], lambda c: c.add(
+        "model.layers.0.self_attn.o_proj.bias", [32], floats(32, 2)))
+    yield hf_case("Q13", "AWQ config on GPTQ tensors", 3, ["awq", "scales"], packed_query(AWQ))
+    yield quantised("Q13", "AWQ config on plain tensors", 3, ["awq", "qweight"], AWQ)
+    yield quantised("Q13", "GPTQ config on plain tensors", 3, ["gptq", "qweight"], GPTQ)
+    yield hf_case("Q13", "AWQ, version gemv", 5, ["awq", "gemv"], packed_query(AWQ | {"version": "gemv"}))
+    yield hf_case("Q13", "GPTQ tensors without a config", 5, ["qweight", "quantization_config"], packed_query(None))
+    for method in ("quip", "bitsandbytes", "aqlm"):
+        yield quantised("Q13", f"quant_method {method}", 5, [method, "awq, compressed-tensors, fbgemm_fp8, fp8, gptq"], {"quant_method": method})
+    yield quantised("Q13", "quant_method with control characters", 5, ["\\x1b"], {"quant_method": "\x1b[2J"})
+    yield quantised("Q13", "no quant_method", 3, ["quant_method"], {"bits": 4})
+    yield quantised("Q13", "quantization_config a list", 3, ["quantization_config"], [4])
+    fp8, block = {"quant_method": "fp8"}, {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    yield hf_case("Q17", "FP8 as it should be", 0, [], float8_query(fp8, ("weight_scale", [1], 1)), creates=["out.quern"])
+    yield hf_case("Q17", "FP8 without a scale", 3, ["weight_scale"], float8_query(fp8, None))
+    yield hf_case("Q17", "FP8, scales of another shape", 3, ["weight_scale"], float8_query(fp8, ("weight_scale", [31, 1], 31)))
+    yield hf_case("Q17", "FP8 blocks, scales of another shape", 3, ["weight_scale_inv", "[1,1]"], float8_query(block, ("weight_scale_inv", [2, 1], 2)))
+    yield hf_case("Q17", "FP8, blocks of 0", 3, ["weight_block_size"], float8_query(block | {"weight_block_size": [0, 128]}, ("weight_scale_inv", [1, 1], 1)))
+    yield hf_case("Q17", "FP8, NaN codes", 3, [QUERY, "finite"], float8_query(
+        fp8, ("weight_scale", [1], 1), lambda c: c.replace(QUERY, [32, 32], b"\x7f" * 1024, "F8_E4M3")))
+    yield hf_case("Q17", "FP8 of the other kind", 5, ["e5m2"], float8_query(fp8 | {"fmt": "e5m2"}, ("weight_scale", [1], 1)))
+    ct = {"quant_method": "compressed-tensors", "format": "float-quantized"}
+    yield hf_case("Q18", "compressed-tensors, format not known", 5, ["nvfp4"], float8_query(ct | {"format": "nvfp4-pack-quantized"}, ("weight_scale", [1], 1)))
+    yield hf_case("Q18", "compressed-tensors, 3 bits", 5, ["num_bits"], float8_query(
+        ct | {"config_groups": {"group_0": {"weights": {"num_bits": 3}}}}, ("weight_scale", [1], 1)))
+    yield hf_case("Q18", "compressed-tensors, sparse", 5, ["sparsity_config"], float8_query(
+        ct | {"sparsity_config": {"format": "sparse-24-bitmask"}}, ("weight_scale", [1], 1)))
+    yield hf_case("Q18", "compressed-tensors, 3 groups for 32 columns", 3, ["weight_scale"], float8_query(ct, ("weight_scale", [32, 3], 96)))
+
+    def huge_shape(c):
+        c.remove(QUERY)
+        c.add(QUERY_PARTS + "weight_packed", [32, 4], b"\0" * 512, "I32")
+        c.add(QUERY_PARTS + "weight_scale", [32, 1], b"\0\x2c" * 32, "F16")
+        c.add(QUERY_PARTS + "weight_shape", [2], struct.pack("<qq", 2**62, 32), "I64")
+        c.config["quantization_config"] = ct | {"format": "pack-quantized"}
+
+    yield hf_case("Q18", "compressed-tensors, a shape of 2^62 rows", 3, ["weight_shape"], huge_shape)
 
 
 def value_cases():

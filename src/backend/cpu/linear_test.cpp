@@ -12,7 +12,7 @@ struct Size {
 // Odd multiples of the block, widths that are no multiple of 16, more columns than a chain or a stage.
 std::vector<Size> sizes_of(Format format) {
   const size_t block = format_info(format).block_values;
-  if (is_float(format)) return {{1, 1}, {2, 17}, {33, 16}, {172, 40}, {257, 8}, {600, 33}, {1031, 24}};
+  if (is_float(format) && block == 1) return {{1, 1}, {2, 17}, {33, 16}, {172, 40}, {257, 8}, {600, 33}, {1031, 24}};
   if (block == 1) return {{1, 5}, {31, 16}, {172, 40}, {1031, 24}};
   return {{block, 5}, {3 * block, 24}, {(1024 / block + 5) * block, 33}};
 }

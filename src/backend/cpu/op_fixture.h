@@ -70,7 +70,9 @@ inline std::vector<float> unpacked(const Tensor& t) {
   return values;
 }
 
-inline bool is_float(Format f) { return f == Format::f32 || f == Format::f16 || f == Format::bf16; }
+inline bool is_float(Format f) {
+  return f == Format::f32 || f == Format::f16 || f == Format::bf16 || f == Format::f8g32 || f == Format::f8g128;
+}
 
 // How a row of kernels sums: all rows of one arithmetic give the same bits.
 inline std::string arithmetic_of(const Weight& w, std::string_view row) {

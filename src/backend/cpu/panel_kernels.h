@@ -280,6 +280,47 @@ void multiply_float(const PanelTask& task) {
   }
 }
 
+// 8-bit floats, which a panel holds as f16: for each block of kN columns the scales, then the columns. A block has chains of its own, whose
+// sum is scaled.
+template <int kN>
+struct Float8Kernel {
+  template <int M>
+  static void run(const std::byte* panel, size_t columns, const float* x, float* out) {
+    F y[M];
+    LANES_UNROLL
+    for (int m = 0; m < M; ++m) y[m] = Lanes::zero();
+    for (size_t k = 0; k < columns; k += kN) {
+      const F scale = Lanes::load(reinterpret_cast<const float*>(panel));
+      panel += kVector;
+      F even[M], odd[M];
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) even[m] = odd[m] = Lanes::zero();
+      for (int i = 0; i < kN; i += 2, panel += 2 * kHalfVector, x += 2 * M) {
+        const F w0 = Lanes::load_f16(panel), w1 = Lanes::load_f16(panel + kHalfVector);
+        LANES_UNROLL
+        for (int m = 0; m < M; ++m) {
+          even[m] = Lanes::fma(w0, Lanes::all(x[m]), even[m]);
+          odd[m] = Lanes::fma(w1, Lanes::all(x[M + m]), odd[m]);
+        }
+      }
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) y[m] = Lanes::fma(scale, Lanes::add(even[m], odd[m]), y[m]);
+    }
+    LANES_UNROLL
+    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, y[m]);
+  }
+};
+
+template <int kN>
+void multiply_float8(const PanelTask& task) {
+  const PreparedRows& x = *task.rows;
+  const Tiles tiles(x.rows, Lanes::kFloatTile);
+  for (size_t t = 0; t < tiles.count; ++t) {
+    const size_t first = tiles.first(t), rows = tiles.rows(t);
+    with_rows<Float8Kernel<kN>, Lanes::kFloatTile>(rows, task.panel, x.columns, x.values + first * x.columns, task.y + first * kLanes);
+  }
+}
+
 // Without any format.
 constexpr PanelKernels make_bare_kernels(const char* name) {
   return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, false, prepare_rows, {}, store_rows};
@@ -319,6 +360,8 @@ constexpr PanelKernels make_panel_kernels(const char* name) {
   k.multiply[static_cast<size_t>(Format::f32)] = multiply_float<F32Source>;
   k.multiply[static_cast<size_t>(Format::f16)] = multiply_float<F16Source>;
   k.multiply[static_cast<size_t>(Format::bf16)] = multiply_float<Bf16Source>;
+  k.multiply[static_cast<size_t>(Format::f8g32)] = multiply_float8<32>;
+  k.multiply[static_cast<size_t>(Format::f8g128)] = multiply_float8<128>;
   set_integer_kernels<MultiplyInteger>(k);
   return k;
 }

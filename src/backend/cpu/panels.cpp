@@ -11,7 +11,7 @@
 namespace quern::cpu {
 namespace {
 
-enum class Unit : uint8_t { bytes1 = 1, bytes2 = 2, bytes4 = 4, fifth_bits = 5 };
+enum class Unit : uint8_t { bytes1 = 1, bytes2 = 2, bytes4 = 4, fifth_bits = 5, float8 = 6 };  // float8 becomes f16
 
 // A part of a block of the file: `bytes` bytes from `offset`, moved in units. In the order in which the panel has them.
 struct Field {
@@ -30,6 +30,8 @@ constexpr PanelFormat kPanelFormats[] = {
     {Format::f32, 16, 64, {{0, 64, bytes4}}},
     {Format::f16, 16, 32, {{0, 32, bytes2}}},
     {Format::bf16, 16, 32, {{0, 32, bytes4}}},  // columns in pairs
+    {Format::f8g32, 32, 36, {{0, 4, bytes4}, {4, 32, float8}}},
+    {Format::f8g128, 128, 132, {{0, 4, bytes4}, {4, 128, float8}}},
     {Format::i8, 32, 32, {{0, 32, bytes4}}},
     {Format::i8g32, 32, 34, {{0, 2, bytes2}, {2, 32, bytes4}}},
     {Format::i8g64, 64, 66, {{0, 2, bytes2}, {2, 64, bytes4}}},
@@ -86,6 +88,17 @@ void move_fifth_bits(const std::byte* const (&rows)[kLanes], const Field& field,
   }
 }
 
+void move_float8(const std::byte* const (&rows)[kLanes], const Field& field, std::byte* to) {
+  for (size_t i = 0; i < field.bytes; ++i, to += kLanes * sizeof(F16Bits)) {
+    F16Bits halves[kLanes];
+    for (size_t lane = 0; lane < kLanes; ++lane) halves[lane] = f32_to_f16(e4m3_to_f32(byte_of(rows[lane], field.offset + i)));
+    std::memcpy(to, halves, sizeof(halves));
+  }
+}
+
+// Bytes of a field in a panel, for one lane.
+constexpr size_t panel_field_bytes(const Field& field) { return field.bytes * (field.unit == float8 ? sizeof(F16Bits) : 1); }
+
 std::byte* move_block(const PanelFormat& format, const std::byte* const (&rows)[kLanes], std::byte* to) {
   for (const Field& field : format.fields) {
     if (field.bytes == 0) break;
@@ -94,8 +107,9 @@ std::byte* move_block(const PanelFormat& format, const std::byte* const (&rows)[
       case bytes2: move_units<uint16_t>(rows, field, to); break;
       case bytes4: move_units<uint32_t>(rows, field, to); break;
       case fifth_bits: move_fifth_bits(rows, field, to); break;
+      case float8: move_float8(rows, field, to); break;
     }
-    to += field.bytes * kLanes;
+    to += panel_field_bytes(field) * kLanes;
   }
   return to;
 }
@@ -165,7 +179,9 @@ size_t panel_bytes(Format format, size_t columns) {
   const PanelFormat* f = find(format);
   if (f == nullptr) return 0;
   const size_t blocks = (columns + f->block_values - 1) / f->block_values;
-  return (blocks * f->block_bytes + format_info(format).row_trailer_bytes) * kLanes;
+  size_t block_bytes = 0;
+  for (const Field& field : f->fields) block_bytes += panel_field_bytes(field);
+  return (blocks * block_bytes + format_info(format).row_trailer_bytes) * kLanes;
 }
 
 size_t panel_step(const Weight& w, const Tensor& part) {

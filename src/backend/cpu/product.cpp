@@ -18,7 +18,10 @@ namespace {
 constexpr size_t kRowBlock = 504, kRowStep = 84, kRowBytes = 768 * 1024;
 constexpr size_t kGrainBytes = 64 * 1024;  // of panels that a thread takes at once for few rows
 
-bool is_float(Format format) { return format == Format::f32 || format == Format::f16 || format == Format::bf16; }
+// Whether x stays in float32 for weights of the format.
+bool is_float(Format format) {
+  return format == Format::f32 || format == Format::f16 || format == Format::bf16 || format == Format::f8g32 || format == Format::f8g128;
+}
 
 // What an operation multiplies: rows of x, normalized or not, by parts of equal width.
 struct Input {

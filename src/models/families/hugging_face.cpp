@@ -5,8 +5,8 @@ namespace {
 
 // Written by transformers, by training programs and by converters; none changes what forward() computes.
 constexpr const char* kHarmless[] = {
-    // identity and code
-    "architectures", "auto_map", "model_type", "name_or_path", "tokenizer_class", "tokenizer_type", "torch_dtype", "dtype",
+    // identity and code; a quantization that is not read is refused before
+    "quantization_config", "architectures", "auto_map", "model_type", "name_or_path", "tokenizer_class", "tokenizer_type", "torch_dtype", "dtype",
     "transformers_version", "transformers.js_config", "unsloth_version", "unsloth_fixed", "is_llama_config", "license", "model_max_length",
     "use_bfloat16", "params_dtype",
     // token ids
