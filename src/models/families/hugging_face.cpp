@@ -6,9 +6,9 @@ namespace {
 // Written by transformers, by training programs and by converters; none changes what forward() computes.
 constexpr const char* kHarmless[] = {
     // identity and code; a quantization that is not read is refused before
-    "quantization_config", "architectures", "auto_map", "model_type", "name_or_path", "tokenizer_class", "tokenizer_type", "torch_dtype", "dtype",
-    "transformers_version", "transformers.js_config", "unsloth_version", "unsloth_fixed", "is_llama_config", "license", "model_max_length",
-    "use_bfloat16", "params_dtype",
+    "quantization_config", "architectures", "auto_map", "model_type", "name_or_path", "tokenizer_class", "tokenizer_type", "torch_dtype",
+    "dtype", "transformers_version", "transformers.js_config", "unsloth_version", "unsloth_fixed", "is_llama_config", "license",
+    "model_max_length", "use_bfloat16", "params_dtype",
     // token ids
     "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "decoder_start_token_id", "forced_bos_token_id",
     "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids",
