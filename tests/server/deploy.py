@@ -64,7 +64,7 @@ def options_exist(_, quern):
         used = {option for line in lines for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)}
         used -= {"--read-only", "--cap-drop", "--from-file"}  # of docker run and kubectl
         assert used <= known, f"{file}: {sorted(used - known)}"
-        variables = {"--" + name.lower().replace("_", "-") for name in re.findall(r"QUERN_([A-Z_]+)", text)}
+        variables = {"--" + name.lower().replace("_", "-") for name in re.findall(r"(?<!-D)QUERN_([A-Z_]+)", text)}
         assert variables <= known, f"{file}: {sorted(variables - known)}"
 
 
