@@ -133,7 +133,8 @@ class Bad:
         answer = self.raw(HEAD + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
         assert statuses(answer) in ([100, 200], [200]), answer  # the body came with the head
         one = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        assert statuses(self.raw(one * 99 + one.replace(b"Host", b"Connection: close\r\nHost"))) == [200] * 100
+        answer = self.raw(one * 99 + one.replace(b"Host", b"Connection: close\r\nHost"))
+        assert answer.count(b"HTTP/1.1 200 OK\r\n") == 100, answer.count(b"HTTP/1.1 200")
         self.gets(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n", 200)
 
     def h10_paths(self):
