@@ -317,7 +317,7 @@ class Checks:
             assert joined == text and "\ufffd" not in joined and tokens == text.encode(), (joined, tokens)
             for length in range(1, len(text.encode())):  # cut in the middle of characters
                 cut = stub.message(text, max_tokens=length)[0]["content"]
-                assert text.startswith(cut.rstrip("\ufffd")) and "\ufffd" not in cut, (length, cut)
+                assert text.startswith(cut.removesuffix("\ufffd")), (length, cut)  # half a character at the very end is one U+FFFD
 
     def check_11(self):
         """A client that leaves takes its request with it: streams or not, in the queue, in prefill, in decode."""
