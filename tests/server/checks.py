@@ -145,22 +145,21 @@ class Checks:
             assert attempt < 29, "no 503 was seen while loading"
         keys = self.shop.folder / "check_keys"
         keys.write_text("secret-key\n", encoding="utf-8")
-        with self.serve("--api-key-file", keys, "--max-num-seqs", 1, "--max-waiting", 1) as serve:
+        with self.serve("--api-key-file", keys, "--max-num-seqs", 1, "--max-waiting", 17) as serve:
             client, headers = Client(serve.port), {"Authorization": "Bearer secret-key"}
             replies = [client.ask("GET", "/v1/models"), client.post("/v1/completions", {"prompt": "a"}), client.ask("GET", "/nothing")]
             assert [reply.status for reply in replies] == [401] * 3
             assert client.ask("GET", "/health").status == 200
             body = {"prompt": "Once", "max_tokens": 400, "ignore_eos": True, "stream": True}
-            streams = []
-            for _ in range(2):  # one runs, one waits
-                connection = http.client.HTTPConnection("127.0.0.1", serve.port, timeout=60)
-                connection.request("POST", "/v1/completions", json.dumps(dict(body, n=16)), dict(headers, **{"Content-Type": "application/json"}))
-                streams.append(connection)
-                time.sleep(0.05)
-            full = [client.post("/v1/completions", body, headers=headers) for _ in range(3)]
+            full = []
+            threads = [threading.Thread(target=lambda: full.append(client.post("/v1/completions", dict(body, n=16, stream=False), headers=headers)))
+                       for _ in range(24)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert {reply.status for reply in full} <= {200, 429}, [reply.status for reply in full]
             assert any(reply.status == 429 and reply.headers.get("retry-after") for reply in full), [reply.status for reply in full]
-            for stream in streams:
-                stream.close()
             replies += [client.ask("GET", "/v1/models", headers=headers), client.post("/v1/chat/completions", {}, headers=headers), *full]
             for reply in replies:
                 assert reply.headers.get("x-request-id"), (reply.status, reply.headers)
@@ -261,7 +260,7 @@ class Checks:
             call, finish = stub.message("no call at all", tools=tools, tool_choice="required", max_tokens=400)
             assert finish in ("tool_calls", "length") and call["tool_calls"][0]["function"]["name"] == "add", call
             spaces, finish = stub.message("{" + " " * 500, response_format={"type": "json_object"}, max_tokens=700)
-            assert not re.search(r"[ \n]{19}", re.sub(r'"[^"]*"', "", spaces["content"])), spaces
+            assert not re.search(r"[ \n]{19}", re.sub(r'"[^"]*("|$)', "", spaces["content"])), spaces
         with self.serve() as serve:
             client = Client(serve.port)
             for seed in range(12):
@@ -415,7 +414,7 @@ class Checks:
             status = pathlib.Path(f"/proc/{serve.process.pid}/status").read_text(encoding="utf-8")
             peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
         self.note = f"plan {plan / 2**20:.1f} MiB, peak {peak / 2**20:.1f} MiB"
-        allowance = 0.03 * peak if self.engine else 16 * SLOW * 2**20  # of a tiny model the program itself is the most
+        allowance = 0.03 * peak if self.engine else 24 * SLOW * 2**20  # of a tiny model the program itself is the most
         assert abs(plan - peak) <= allowance, self.note
 
     def on_engine(self, work):
