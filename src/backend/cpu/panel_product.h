@@ -22,7 +22,7 @@ inline constexpr size_t kGroup = 32;     // columns that share a scale of x
 // A group keeps its remainder when its largest magnitude is above so many times the root of the row's mean square.
 inline constexpr float kRemainderAbove = 3;
 inline constexpr size_t kFloatBlock = 256;  // columns of a chain
-inline constexpr size_t kStage = 1024;      // columns of a panel that are unpacked at once, into kStageBytes
+inline constexpr size_t kStage = 1024;      // columns that are unpacked at once, of one panel or half of them of two, into kStageBytes
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
 inline constexpr size_t kNumFormats = 32;  // more than the enumerators of Format
 
@@ -39,6 +39,15 @@ struct alignas(64) Remainder {
 static_assert(sizeof(Remainder) == 64);
 inline constexpr uint16_t kNoGroup = 0xffff;  // behind a tile's last remainder
 
+// The remainders of many rows by group, so that they are multiplied in tiles like groups: those of group g are counts[g] entries from entry
+// g * rows on, cut into tiles as rows are. Each entry has its row in `row`.
+struct GatheredRemainders {
+  int8_t* codes = nullptr;  // in a tile as PreparedRows has them
+  float* words = nullptr;
+  uint16_t* row = nullptr;
+  uint32_t* counts = nullptr;  // [groups]
+};
+
 // Rows of x in the order in which kernels read them. Rows are cut into tiles of nearly equal size, at most `tile` rows; inside a tile
 // values are [columns][rows of the tile] f32, codes [columns / 4][rows][4] i8, words [columns / 32][kGroupWords][rows].
 // A null pointer: not wanted.
@@ -51,20 +60,16 @@ struct PreparedRows {
   int8_t* codes = nullptr;
   float* words = nullptr;
   size_t integer_tile = 1;
-  bool codes_by_row = false;             // codes are [columns / 32][rows][32], and 15 more rows may be read behind the last
-  Remainder* remainders = nullptr;       // of a tile: in order of groups, then rows, from first row * remainders_a_row on
-  uint32_t* stage_remainders = nullptr;  // of a tile: which is the first of each stage; [tiles][stages]
+  bool codes_by_row = false;        // codes are [columns / 32][rows][32], and 15 more rows may be read behind the last
+  Remainder* remainders = nullptr;  // of a tile: in order of groups, then rows, from first row * remainders_a_row on
+  GatheredRemainders gathered;      // the same once more, for rows that go by tiles
 };
 
 // Of internal linkage, see above.
 namespace {
 inline size_t num_pairs(const PreparedRows& x) { return (x.columns + 1) / 2; }
 inline size_t num_groups(const PreparedRows& x) { return x.padded_columns / kGroup; }
-inline size_t num_stages(const PreparedRows& x) { return (x.padded_columns + kStage - 1) / kStage; }
-// In tiles of so many rows a group's remainders come in pairs, which share the weights that are loaded for them.
-inline bool comes_in_pairs(size_t rows) { return rows >= 5; }
-// Of the memory for them: a tile of 5 rows may have 6 a group, and there is one that ends the tile.
-inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) * 5 / 4 + 2; }
+inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) + 1; }  // of the memory for them: one ends a tile
 }  // namespace
 
 // rmsnorm (when `norm` is given) and preparing of rows [begin, end), whole tiles of integers; row m is x + row_ids[m] * columns (row_ids
@@ -79,13 +84,13 @@ struct PrepareTask {
   size_t begin = 0, end = 0;
 };
 
-// y[m][lane] = row m . output row `lane` of the panel, for every row of `rows`.
+// y[m][lane] = row m . output row `lane` of the panel, for every row of `rows`; the same for the second panel where there are two.
 struct PanelTask {
-  const std::byte* panel = nullptr;
+  const std::byte *panel = nullptr, *second = nullptr;
   const PreparedRows* rows = nullptr;
-  std::byte* stage = nullptr;  // kStageBytes, 64-byte aligned
-  float* y = nullptr;          // [rows][16], 64-byte aligned
-  float* rest = nullptr;       // [rows][16], for the sums of remainders
+  std::byte* stage = nullptr;               // kStageBytes, 64-byte aligned
+  float *y = nullptr, *second_y = nullptr;  // [rows][16], 64-byte aligned
+  float* rest = nullptr;                    // [2][rows][16], for the sums of remainders
 };
 
 // Moves `lanes` columns of y [rows][16] to out, row by row `stride` floats apart: out = y (+ bias) (+ residual).
@@ -105,7 +110,9 @@ struct PanelKernels {
   bool rounds_to_bf16;  // x, for float weights: multiply reads `pairs`
   bool codes_by_row;    // see PreparedRows
   void (*prepare)(const PrepareTask&);
+  size_t direct_tile;                               // so many rows multiply straight from the panel; more have their remainders gathered
   void (*multiply[kNumFormats])(const PanelTask&);  // by Format; null: none
+  void (*multiply_two[kNumFormats])(const PanelTask&);  // two panels with tiles of rows; null: none
   void (*store)(const StoreTask&);
 };
 

@@ -83,12 +83,8 @@ inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t til
   for (size_t m = 0; m < rows; ++m) limits[m] = remainder_limit(x + m * columns, columns);
   int8_t* codes = to.codes + first * columns;
   float* words = to.words + first * groups * kGroupWords;
-  Remainder* const begin = to.remainders + first * remainders_a_row(to);
-  Remainder* remainder = begin;
+  Remainder* remainder = to.remainders + first * remainders_a_row(to);
   for (size_t g = 0; g < groups; ++g, codes += kGroup * rows, words += kGroupWords * rows) {
-    if (g % (kStage / kGroup) == 0)
-      to.stage_remainders[tile * num_stages(to) + g / (kStage / kGroup)] = static_cast<uint32_t>(remainder - begin);
-    const Remainder* const of_group = remainder;
     for (size_t m = 0; m < rows; ++m) {
       alignas(64) int8_t group[kGroup];
       if (quantize_group(x + m * columns + g * kGroup, limits[m], group, words + m, rows, remainder)) {
@@ -101,11 +97,6 @@ inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t til
       } else {
         for (size_t q = 0; q < kGroup; q += 4) __builtin_memcpy(codes + (q * rows + 4 * m), group + q, 4);
       }
-    }
-    if (comes_in_pairs(rows) && (remainder - of_group) % 2 != 0) {  // one more of zeros, of another row
-      const auto row = static_cast<uint16_t>((remainder[-1].row + 1U) % rows);
-      *remainder = {.codes = {}, .words = {}, .group = static_cast<uint16_t>(g), .row = row};
-      ++remainder;
     }
   }
   remainder->group = kNoGroup;

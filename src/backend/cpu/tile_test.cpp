@@ -4,6 +4,7 @@
 // After its lanes.
 #include "backend/cpu/op_fixture.h"
 #include "backend/cpu/panels.h"
+#include "backend/cpu/remainders.h"
 #include "backend/cpu/tile_kernels.h"
 
 namespace quern::cpu {
@@ -40,15 +41,19 @@ std::vector<float> product(const PanelKernels& kernels, const Owned& x, const st
   p.codes_by_row = kernels.codes_by_row;
   // What lies behind the end may be read and changes nothing.
   std::vector<int8_t> codes(rows * p.padded_columns + kMostTile * kGroup, 113);
-  std::vector<float> words(rows * num_groups(p) * kGroupWords + kMostTile, std::nanf("")), y(rows * kLanes), rest(y);
+  std::vector<float> words(rows * num_groups(p) * kGroupWords + kMostTile, std::nanf("")), y(rows * kLanes), rest(2 * y.size());
   std::vector<float> scratch(kMostTile * p.padded_columns);
   std::vector<Remainder> remainders(rows * remainders_a_row(p));
-  std::vector<uint32_t> stages(rows * num_stages(p));
+  std::vector<int8_t> gathered_codes(codes.size(), 113);
+  std::vector<float> gathered_words(words.size(), std::nanf(""));
+  std::vector<uint16_t> gathered_rows(rows * num_groups(p));
+  std::vector<uint32_t> counts(num_groups(p));
   p.codes = codes.data();
   p.words = words.data();
   p.remainders = remainders.data();
-  p.stage_remainders = stages.data();
   kernels.prepare({.x = x.f32(), .scratch = scratch.data(), .rows = &p, .begin = 0, .end = rows});
+  p.gathered = {gathered_codes.data(), gathered_words.data(), gathered_rows.data(), counts.data()};
+  gather_remainders(p, 0, num_groups(p));
   const Storage stage = host_bytes(kStageBytes);
   kernels.multiply[static_cast<size_t>(format)]({.panel = panel, .rows = &p, .stage = stage.data(), .y = y.data(), .rest = rest.data()});
   return y;
