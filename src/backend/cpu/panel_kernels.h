@@ -38,25 +38,9 @@ struct UnpackedGroup {
   F offset(int i) const { return Lanes::load(reinterpret_cast<const float*>(p + U::kOffsets + i * kVector)); }
 };
 
-// A group of M rows of x as a tile has it: code(q, m) points at 4 codes, word(w, m) at a word.
-template <int M>
-struct TileGroup {
-  const int8_t* codes;
-  const float* words;
-  const int8_t* code(int q, int m) const { return codes + (q * M + m) * 4; }
-  const float* word(int w, int m) const { return words + w * M + m; }
-};
-
-// One remainder.
-struct RemainderGroup {
-  const Remainder* remainder;
-  const int8_t* code(int q, int) const { return remainder->codes + q * 4; }
-  const float* word(int w, int) const { return remainder->words + w; }
-};
-
 // y[p][m] += x's group . the group of panel p, for M rows and P panels, which share what is loaded of x.
-template <class S, int P, int M, class View, class X>
-inline void add_group(const View (&views)[P], const X& x, F (&y)[P][M]) {
+template <class S, int P, int M, class View>
+inline void add_group(const View (&views)[P], const RoundedGroup* x, F (&y)[P][M]) {
   constexpr int kQuads = 8 / S::kHalves;
   LANES_UNROLL
   for (int half = 0; half < S::kHalves; ++half) {
@@ -65,7 +49,7 @@ inline void add_group(const View (&views)[P], const X& x, F (&y)[P][M]) {
     LANES_UNROLL
     for (int m = 0; m < M; ++m) {
       I from = Lanes::all_i(0);
-      if constexpr (S::kShift >= 0) from = Lanes::shift_left<S::kShift>(Lanes::load_all_i(x.word(minus_sum, m)));
+      if constexpr (S::kShift >= 0) from = Lanes::shift_left<S::kShift>(Lanes::load_all_i(&x[m].words[minus_sum]));
       LANES_UNROLL
       for (int p = 0; p < P; ++p) dots[p][m].start(from);
     }
@@ -77,12 +61,12 @@ inline void add_group(const View (&views)[P], const X& x, F (&y)[P][M]) {
       LANES_UNROLL
       for (int m = 0; m < M; ++m) {
         LANES_UNROLL
-        for (int p = 0; p < P; ++p) dots[p][m].add(codes[p], x.code(half * kQuads + q, m), q);
+        for (int p = 0; p < P; ++p) dots[p][m].add(codes[p], x[m].codes + (half * kQuads + q) * 4, q);
       }
     }
     LANES_UNROLL
     for (int m = 0; m < M; ++m) {
-      const F x_scale = Lanes::all(*x.word(kScale, m));
+      const F x_scale = Lanes::all(x[m].words[kScale]);
       LANES_UNROLL
       for (int p = 0; p < P; ++p) {
         const F sum = Lanes::to_float(dots[p][m].end());
@@ -91,7 +75,7 @@ inline void add_group(const View (&views)[P], const X& x, F (&y)[P][M]) {
         } else {
           y[p][m] = Lanes::fma(sum, x_scale, y[p][m]);
         }
-        if constexpr (S::kOffset) y[p][m] = Lanes::fma(views[p].offset(half), Lanes::all(*x.word(scaled_sum, m)), y[p][m]);
+        if constexpr (S::kOffset) y[p][m] = Lanes::fma(views[p].offset(half), Lanes::all(x[m].words[scaled_sum]), y[p][m]);
       }
     }
   }
@@ -101,7 +85,7 @@ inline void add_group(const View (&views)[P], const X& x, F (&y)[P][M]) {
 template <class S>
 struct DirectKernel {
   template <int M>
-  static void run(const std::byte* panel, size_t columns, const int8_t* codes, const float* words, const Remainder* remainder, float* out) {
+  static void run(const std::byte* panel, size_t columns, const RoundedGroup* x, const RoundedGroup* remainder, float* out) {
     F y[1][M], rest[M];
     for (int m = 0; m < M; ++m) y[0][m] = rest[m] = Lanes::zero();
     for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
@@ -111,13 +95,12 @@ struct DirectKernel {
         Group<S::kHalves> group;
         S::load(panel, g, group);
         const LoadedGroup<S::kHalves> views[1] = {{group}};
-        add_group<S>(views, TileGroup<M>{codes, words}, y);
-        codes += kGroup * M;
-        words += kGroupWords * M;
+        add_group<S>(views, x, y);
+        x += M;
         for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder) {
           F& row = rest[M == 1 ? 0 : remainder->row];
           F sum[1][1] = {{row}};
-          add_group<S>(views, RemainderGroup{remainder}, sum);
+          add_group<S>(views, remainder, sum);
           row = sum[0][0];
         }
       }
@@ -148,18 +131,18 @@ inline Panels<P> panels_of(const PanelTask& task) {
 template <class U, int P>
 struct TileKernel {
   template <int M>
-  static void run(const std::byte* stage, size_t groups, const int8_t* codes, const float* words, const Panels<P>& panels, size_t row) {
+  [[gnu::noinline]] static void run(const std::byte* stage, size_t groups, const RoundedGroup* x, const Panels<P>& panels, size_t row) {
     F y[P][M];
     LANES_UNROLL
     for (int p = 0; p < P; ++p) {
       LANES_UNROLL
       for (int m = 0; m < M; ++m) y[p][m] = Lanes::load(panels.y[p] + (row + m) * kLanes);
     }
-    for (size_t g = 0; g < groups; ++g, stage += U::kBytes, codes += kGroup * M, words += kGroupWords * M) {
+    for (size_t g = 0; g < groups; ++g, stage += U::kBytes, x += M) {
       UnpackedGroup<U> views[P];
       LANES_UNROLL
       for (int p = 0; p < P; ++p) views[p].p = stage + p * (kStageBytes / P);
-      add_group<U>(views, TileGroup<M>{codes, words}, y);
+      add_group<U>(views, x, y);
     }
     LANES_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -169,24 +152,24 @@ struct TileKernel {
   }
 };
 
-// A tile of remainders of one group, those of `rows`.
+// A tile of remainders of one group.
 template <class U, int P>
 struct RemainderKernel {
   template <int M>
-  static void run(const std::byte* stage, const int8_t* codes, const float* words, const uint16_t* rows, const Panels<P>& panels) {
+  [[gnu::noinline]] static void run(const std::byte* stage, const RoundedGroup* x, const Panels<P>& panels) {
     F y[P][M];
     UnpackedGroup<U> views[P];
     LANES_UNROLL
     for (int p = 0; p < P; ++p) {
       views[p].p = stage + p * (kStageBytes / P);
       LANES_UNROLL
-      for (int m = 0; m < M; ++m) y[p][m] = Lanes::load(panels.rest[p] + rows[m] * kLanes);
+      for (int m = 0; m < M; ++m) y[p][m] = Lanes::load(panels.rest[p] + x[m].row * kLanes);
     }
-    add_group<U>(views, TileGroup<M>{codes, words}, y);
+    add_group<U>(views, x, y);
     LANES_UNROLL
     for (int p = 0; p < P; ++p) {
       LANES_UNROLL
-      for (int m = 0; m < M; ++m) Lanes::store(panels.rest[p] + rows[m] * kLanes, y[p][m]);
+      for (int m = 0; m < M; ++m) Lanes::store(panels.rest[p] + x[m].row * kLanes, y[p][m]);
     }
   }
 };
@@ -195,12 +178,11 @@ struct RemainderKernel {
 template <class U, int P>
 inline void add_remainders(const std::byte* stage, size_t first, size_t end, const PreparedRows& x, const Panels<P>& panels) {
   for (size_t g = first; g < end; ++g, stage += U::kBytes) {
-    if (x.gathered.counts[g] == 0) continue;
-    const Tiles tiles(x.gathered.counts[g], Lanes::kIntegerTile);
+    const size_t count = x.gathered_counts[g];
+    if (count == 0) continue;
+    const Tiles tiles(count, Lanes::kIntegerTile);
     for (size_t t = 0; t < tiles.count; ++t) {
-      const size_t entry = g * x.rows + tiles.first(t);
-      with_rows<RemainderKernel<U, P>, Lanes::kIntegerTile>(tiles.rows(t), stage, x.gathered.codes + entry * kGroup,
-                                                            x.gathered.words + entry * kGroupWords, x.gathered.row + entry, panels);
+      with_rows<RemainderKernel<U, P>, Lanes::kIntegerTile>(tiles.rows(t), stage, x.gathered + g * x.rows + tiles.first(t), panels);
     }
   }
 }
@@ -292,10 +274,9 @@ void multiply_by_tiles(const PanelTask& task) {
     const NextStage<P> next = next_stage<S>(panels, columns, k + part, kColumns);
     for (size_t t = 0; t < tiles.count; ++t) {
       const size_t first = tiles.first(t), rows = tiles.rows(t);
-      const int8_t* codes = x.codes + first * columns + k * rows;
-      const float* words = x.words + (first * columns + k * rows) / kGroup * kGroupWords;
       next.fetch(t, tiles.count);
-      with_rows<TileKernel<U, P>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup, codes, words, panels, first);
+      with_rows<TileKernel<U, P>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup,
+                                                       x.groups + first * num_groups(x) + k / kGroup * rows, panels, first);
     }
     add_remainders<U>(task.stage, k / kGroup, (k + part) / kGroup, x, panels);
   }
@@ -306,7 +287,7 @@ template <class S>
 void multiply_integer(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
   if (x.rows > Lanes::kDirectTile) return multiply_by_tiles<S, 1>(task);
-  with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, x.padded_columns, x.codes, x.words, x.remainders, task.y);
+  with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, x.padded_columns, x.groups, x.remainders, task.y);
   scale_rows<S>(task.panel, x, task.y);
 }
 
@@ -413,7 +394,7 @@ void multiply_float8(const PanelTask& task) {
 
 // Without any format.
 constexpr PanelKernels make_bare_kernels(const char* name) {
-  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, false, prepare_rows, Lanes::kDirectTile, {}, {}, store_rows};
+  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, prepare_rows, Lanes::kDirectTile, {}, {}, store_rows};
 }
 
 // Multiply<S>::run for every integer source, into a table by format.

@@ -26,43 +26,32 @@ inline constexpr size_t kStage = 1024;      // columns that are unpacked at once
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
 inline constexpr size_t kNumFormats = 32;  // more than the enumerators of Format
 
-// Words of a group's header for one row, [words][rows of the tile]: scale (f32); -sum of the codes (i32) and scale * sum (f32) for the
-// whole group; the same for its halves.
+// Words of a group of one row: scale (f32); -sum of the codes (i32) and scale * sum (f32) for the whole group; the same for its halves.
 enum GroupWord : uint8_t { kScale, kMinusSum, kScaledSum, kMinusSum0, kMinusSum1, kScaledSum0, kScaledSum1, kGroupWords };
 
-// What rounding left of a group: codes in steps of 1/254 of the group's.
-struct alignas(64) Remainder {
+// A group of one row of x, or the remainder of one: what rounding left of it, in steps of 1/254 of the group's.
+struct alignas(64) RoundedGroup {
   int8_t codes[kGroup];
   float words[kGroupWords];
-  uint16_t group, row;  // in the row, in the tile
+  uint16_t group, row;  // of a remainder: in the row; in the tile, or, when gathered, in the call
 };
-static_assert(sizeof(Remainder) == 64);
+static_assert(sizeof(RoundedGroup) == 64);
 inline constexpr uint16_t kNoGroup = 0xffff;  // behind a tile's last remainder
 
-// The remainders of many rows by group, so that they are multiplied in tiles like groups: those of group g are counts[g] entries from entry
-// g * rows on, cut into tiles as rows are. Each entry has its row in `row`.
-struct GatheredRemainders {
-  int8_t* codes = nullptr;  // in a tile as PreparedRows has them
-  float* words = nullptr;
-  uint16_t* row = nullptr;
-  uint32_t* counts = nullptr;  // [groups]
-};
-
 // Rows of x in the order in which kernels read them. Rows are cut into tiles of nearly equal size, at most `tile` rows; inside a tile
-// values are [columns][rows of the tile] f32, codes [columns / 4][rows][4] i8, words [columns / 32][kGroupWords][rows].
-// A null pointer: not wanted.
+// values are [columns][rows of the tile] f32, groups [columns / 32][rows of the tile]. A null pointer: not wanted.
 struct PreparedRows {
   size_t rows = 0, columns = 0;
-  size_t padded_columns = 0;  // of codes: a multiple of 32, zeros behind the end
+  size_t padded_columns = 0;  // of groups: a multiple of 32, zeros behind the end
   float* values = nullptr;
   uint32_t* pairs = nullptr;  // values rounded to bf16, [columns / 2][rows of the tile][2], a zero behind an odd end
   size_t float_tile = 1;
-  int8_t* codes = nullptr;
-  float* words = nullptr;
+  RoundedGroup* groups = nullptr;  // where a unit multiplies whole tiles, kMostTile - 1 more may be read behind the last
   size_t integer_tile = 1;
-  bool codes_by_row = false;        // codes are [columns / 32][rows][32], and 15 more rows may be read behind the last
-  Remainder* remainders = nullptr;  // of a tile: in order of groups, then rows, from first row * remainders_a_row on
-  GatheredRemainders gathered;      // the same once more, for rows that go by tiles
+  RoundedGroup* remainders = nullptr;  // of a tile: in order of groups, then rows, from first row * remainders_a_row on
+  // The remainders once more for rows that go by tiles: those of group g are gathered_counts[g] from g * rows on, in order of rows.
+  RoundedGroup* gathered = nullptr;
+  uint32_t* gathered_counts = nullptr;
 };
 
 // Of internal linkage, see above.
@@ -108,7 +97,6 @@ struct PanelKernels {
   const char* name;
   size_t float_tile, integer_tile;
   bool rounds_to_bf16;  // x, for float weights: multiply reads `pairs`
-  bool codes_by_row;    // see PreparedRows
   void (*prepare)(const PrepareTask&);
   size_t direct_tile;                               // so many rows multiply straight from the panel; more have their remainders gathered
   void (*multiply[kNumFormats])(const PanelTask&);  // by Format; null: none

@@ -74,7 +74,6 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
   p.padded_columns = (in.columns + kGroup - 1) / kGroup * kGroup;
   p.float_tile = kernels.float_tile;
   p.integer_tile = kernels.integer_tile;
-  p.codes_by_row = kernels.codes_by_row;
   const auto has = [&](bool floats) {
     return std::ranges::any_of(in.w->parts, [&](const Tensor& part) { return is_float(part.format) == floats; });
   };
@@ -84,16 +83,11 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
     p.values = pieces.take<float>(rows * p.columns);
   }
   if (has(false)) {
-    const size_t behind = p.codes_by_row ? kMostTile : 0;
-    p.codes = pieces.take<int8_t>(rows * p.padded_columns + behind * kGroup);
-    p.words = pieces.take<float>(rows * num_groups(p) * kGroupWords + behind);
-    p.remainders = pieces.take<Remainder>(rows * remainders_a_row(p));
+    p.groups = pieces.take<RoundedGroup>(rows * num_groups(p) + kMostTile);
+    p.remainders = pieces.take<RoundedGroup>(rows * remainders_a_row(p));
     if (rows > kernels.direct_tile) {
-      const size_t most = rows * num_groups(p);
-      p.gathered = {.codes = pieces.take<int8_t>((most + behind) * kGroup),
-                    .words = pieces.take<float>(most * kGroupWords + behind),
-                    .row = pieces.take<uint16_t>(most),
-                    .counts = pieces.take<uint32_t>(num_groups(p))};
+      p.gathered = pieces.take<RoundedGroup>(rows * num_groups(p) + kMostTile);
+      p.gathered_counts = pieces.take<uint32_t>(num_groups(p));
     }
   }
   return p;
@@ -202,7 +196,7 @@ class Product {
     stream_.pool->parallel_for(tiles.count, 1, [&](size_t thread, size_t begin, size_t end) {
       prepare(first, rows, space(thread), tiles.first(begin), tiles.first(end));
     });
-    if (rows.codes == nullptr || rows.rows <= kernels_.direct_tile) return;
+    if (rows.groups == nullptr || rows.rows <= kernels_.direct_tile) return;
     stream_.pool->parallel_for(num_groups(rows), kGatherGroups, [&](size_t begin, size_t end) { gather_remainders(rows, begin, end); });
   }
   void prepare(size_t first, const PreparedRows& rows, const ThreadSpace& space, size_t begin, size_t end) const {

@@ -24,10 +24,9 @@ inline void unpack_signed(const std::byte* panel, size_t columns, std::byte* sta
   }
 }
 
-// One group (or half of one) of at most 16 rows of x: where its codes and words are, and the unpacked group.
+// One group (or half of one) of at most 16 rows of x, and the unpacked group of weights.
 struct TilePiece {
-  const int8_t* codes;
-  const float* words;
+  const RoundedGroup* x;
   size_t rows;
   const std::byte* group;
   int half;
@@ -39,7 +38,7 @@ inline void each_piece(size_t count, const Piece& piece, const Add& add) {
   constexpr size_t kHalfBytes = kGroup / S::kHalves;
   alignas(64) int32_t sums[2][kMostTile * kLanes];
   const auto multiply = [&](const TilePiece& p, size_t i) {
-    const int8_t* x = p.codes + static_cast<size_t>(p.half) * kHalfBytes;
+    const int8_t* x = p.x->codes + static_cast<size_t>(p.half) * kHalfBytes;
     const std::byte* weights = p.group + static_cast<size_t>(p.half) * kHalfBytes * kLanes;
     i % 2 == 0 ? Unit::template multiply<0>(x, weights, sums[0]) : Unit::template multiply<1>(x, weights, sums[1]);
   };
@@ -62,9 +61,9 @@ template <class S>
 inline F add_row(const TilePiece& piece, F scale, F offset, const int32_t* sums, size_t m, F y) {
   const size_t scaled_sum = S::kHalves == 1 ? size_t{kScaledSum} : static_cast<size_t>(kScaledSum0 + piece.half);
   const F sum = Lanes::to_float(Lanes::load_i(reinterpret_cast<const std::byte*>(sums + m * kLanes)));
-  const F x_scale = Lanes::all(piece.words[kScale * piece.rows + m]);
+  const F x_scale = Lanes::all(piece.x[m].words[kScale]);
   y = Lanes::fma(sum, S::kScaled ? Lanes::mul(scale, x_scale) : x_scale, y);
-  if constexpr (S::kOffset) y = Lanes::fma(offset, Lanes::all(piece.words[scaled_sum * piece.rows + m]), y);
+  if constexpr (S::kOffset) y = Lanes::fma(offset, Lanes::all(piece.x[m].words[scaled_sum]), y);
   return y;
 }
 
@@ -79,15 +78,14 @@ inline F offset_of(const TilePiece& piece) {
 
 // One tile of rows against `groups` groups of a stage; y is continued. What lies behind the tile's rows is multiplied too and left.
 template <class S, class Unit>
-inline void add_tile(const std::byte* stage, size_t groups, const int8_t* codes, const float* words, size_t rows, float* out) {
+inline void add_tile(const std::byte* stage, size_t groups, const RoundedGroup* x, size_t rows, float* out) {
   constexpr size_t kHalves = S::kHalves;
   F y[kMostTile];
   LANES_UNROLL
   for (size_t m = 0; m < kMostTile; ++m) y[m] = m < rows ? Lanes::load(out + m * kLanes) : Lanes::zero();
   const auto piece = [&](size_t i) {
     const size_t g = i / kHalves;
-    return TilePiece{codes + g * kGroup * rows, words + g * kGroupWords * rows, rows, stage + g * Unpacked<S>::kBytes,
-                     static_cast<int>(i % kHalves)};
+    return TilePiece{x + g * rows, rows, stage + g * Unpacked<S>::kBytes, static_cast<int>(i % kHalves)};
   };
   each_piece<S, Unit>(groups * kHalves, piece, [&](const TilePiece& now, const int32_t* sums, size_t) {
     const F scale = scale_of<S>(now), offset = offset_of<S>(now);
@@ -104,18 +102,16 @@ inline void add_tile(const std::byte* stage, size_t groups, const int8_t* codes,
 template <class S, class Unit>
 inline void add_group_remainders(const std::byte* group, size_t g, const PreparedRows& x, float* rest) {
   constexpr size_t kHalves = S::kHalves;
-  if (x.gathered.counts[g] == 0) return;
-  const Tiles tiles(x.gathered.counts[g], kMostTile);
+  if (x.gathered_counts[g] == 0) return;
+  const Tiles tiles(x.gathered_counts[g], kMostTile);
+  const RoundedGroup* const first = x.gathered + g * x.rows;
   const auto piece = [&](size_t i) {
-    const size_t entry = g * x.rows + tiles.first(i / kHalves);
-    return TilePiece{x.gathered.codes + entry * kGroup, x.gathered.words + entry * kGroupWords, tiles.rows(i / kHalves), group,
-                     static_cast<int>(i % kHalves)};
+    return TilePiece{first + tiles.first(i / kHalves), tiles.rows(i / kHalves), group, static_cast<int>(i % kHalves)};
   };
-  each_piece<S, Unit>(tiles.count * kHalves, piece, [&](const TilePiece& now, const int32_t* sums, size_t i) {
+  each_piece<S, Unit>(tiles.count * kHalves, piece, [&](const TilePiece& now, const int32_t* sums, size_t) {
     const F scale = scale_of<S>(now), offset = offset_of<S>(now);
-    const uint16_t* row = x.gathered.row + g * x.rows + tiles.first(i / kHalves);
     for (size_t m = 0; m < now.rows; ++m) {
-      float* const to = rest + row[m] * kLanes;
+      float* const to = rest + now.x[m].row * kLanes;
       Lanes::store(to, add_row<S>(now, scale, offset, sums, m, Lanes::load(to)));
     }
   });
@@ -134,9 +130,7 @@ void multiply_tiles(const PanelTask& task) {
     unpack_signed<S>(task.panel + k / S::kBlock * S::kBytes, part, task.stage);
     for (size_t t = 0; t < tiles.count; ++t) {
       const size_t first = tiles.first(t), rows = tiles.rows(t);
-      const int8_t* codes = x.codes + first * columns + k * rows;
-      const float* words = x.words + (first * columns + k * rows) / kGroup * kGroupWords;
-      add_tile<S, Unit>(task.stage, part / kGroup, codes, words, rows, task.y + first * kLanes);
+      add_tile<S, Unit>(task.stage, part / kGroup, x.groups + first * num_groups(x) + k / kGroup * rows, rows, task.y + first * kLanes);
     }
     for (size_t g = 0; g < part / kGroup; ++g)
       add_group_remainders<S, Unit>(task.stage + g * Unpacked<S>::kBytes, k / kGroup + g, x, task.rest);
@@ -157,7 +151,6 @@ template <class Unit>
 constexpr PanelKernels make_tile_kernels(const char* name) {
   PanelKernels k = make_bare_kernels(name);
   k.integer_tile = kMostTile;
-  k.codes_by_row = true;
   k.direct_tile = 0;
   set_integer_kernels<ByTiles<Unit>::template Multiply>(k.multiply);
   return k;

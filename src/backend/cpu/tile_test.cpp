@@ -20,7 +20,8 @@ struct ModelUnit {
     for (size_t m = 0; m < 16; ++m) {
       for (size_t n = 0; n < 16; ++n) {
         int32_t sum = 0;
-        for (size_t k = 0; k < width; ++k) sum += x[m * kGroup + k] * static_cast<int8_t>(weights[k / 4 * 64 + n * 4 + k % 4]);
+        for (size_t k = 0; k < width; ++k)
+          sum += x[m * sizeof(RoundedGroup) + k] * static_cast<int8_t>(weights[k / 4 * 64 + n * 4 + k % 4]);
         sums[m * 16 + n] = sum;
       }
     }
@@ -38,21 +39,18 @@ std::vector<float> product(const PanelKernels& kernels, const Owned& x, const st
   p.padded_columns = (columns + kGroup - 1) / kGroup * kGroup;
   p.float_tile = kernels.float_tile;
   p.integer_tile = kernels.integer_tile;
-  p.codes_by_row = kernels.codes_by_row;
   // What lies behind the end may be read and changes nothing.
-  std::vector<int8_t> codes(rows * p.padded_columns + kMostTile * kGroup, 113);
-  std::vector<float> words(rows * num_groups(p) * kGroupWords + kMostTile, std::nanf("")), y(rows * kLanes), rest(2 * y.size());
-  std::vector<float> scratch(kMostTile * p.padded_columns);
-  std::vector<Remainder> remainders(rows * remainders_a_row(p));
-  std::vector<int8_t> gathered_codes(codes.size(), 113);
-  std::vector<float> gathered_words(words.size(), std::nanf(""));
-  std::vector<uint16_t> gathered_rows(rows * num_groups(p));
+  RoundedGroup poison;
+  std::memset(&poison, 0x7f, sizeof(poison));
+  std::vector<RoundedGroup> groups(rows * num_groups(p) + kMostTile, poison), gathered(groups);
+  std::vector<float> y(rows * kLanes), rest(2 * y.size()), scratch(kMostTile * p.padded_columns);
+  std::vector<RoundedGroup> remainders(rows * remainders_a_row(p));
   std::vector<uint32_t> counts(num_groups(p));
-  p.codes = codes.data();
-  p.words = words.data();
+  p.groups = groups.data();
   p.remainders = remainders.data();
+  p.gathered = gathered.data();
+  p.gathered_counts = counts.data();
   kernels.prepare({.x = x.f32(), .scratch = scratch.data(), .rows = &p, .begin = 0, .end = rows});
-  p.gathered = {gathered_codes.data(), gathered_words.data(), gathered_rows.data(), counts.data()};
   gather_remainders(p, 0, num_groups(p));
   const Storage stage = host_bytes(kStageBytes);
   kernels.multiply[static_cast<size_t>(format)]({.panel = panel, .rows = &p, .stage = stage.data(), .y = y.data(), .rest = rest.data()});
