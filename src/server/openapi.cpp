@@ -92,7 +92,7 @@ Json operation_of(const Route& route, const RouteDescription& description) {
     Json& content = replies["200"]["content"];
     replies["200"]["description"] = "The answer";
     content[media_of(route)]["schema"] = parse_json(description.reply, route.path);
-    if (route.kind == Route::Kind::generate) content["text/event-stream"]["schema"] = {{"type", "string"}};
+    if (route.kind == Route::Kind::generate) content["text/event-stream"]["schema"] = Json::object();
   }
   const bool is_messages = std::string_view(route.path).starts_with("/v1/messages");
   for (const int status : error_statuses(route, is_messages)) {
