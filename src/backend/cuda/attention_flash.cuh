@@ -13,17 +13,23 @@ struct FlashSmem {
   static constexpr size_t kBytes = size_t{4} * kTileBytes;  // K and V, twice
 };
 
-// 64 rows of K or V from position `first`; positions beyond the context repeat the last.
+// 64 rows of K and of V from position `first`; positions beyond the context repeat the last.
 template <int kHeadDim>
-QUERN_DEVICE void copy_key_rows(unsigned char* rows, const std::byte* cache, const AttentionView& v, const int32_t* table, int kv_head,
+QUERN_DEVICE void copy_key_rows(unsigned char* k_rows, unsigned char* v_rows, const AttentionView& v, const int32_t* table, int kv_head,
                                 int first, int context) {
-  constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kFlashWarps * kWarp / kChunks;
-  const int thread = static_cast<int>(threadIdx.x);
+  constexpr int kChunks = kHeadDim / 8, kRowsAtOnce = kFlashWarps * kWarp / kChunks, kTurns = kKeyTokens / kRowsAtOnce;
+  const int thread = static_cast<int>(threadIdx.x), chunk = thread % kChunks;
+  size_t from[kTurns];  // found before the first copy, so that the table is read at once
 #pragma unroll
-  for (int i = 0; i < kKeyTokens / kRowsAtOnce; ++i) {
-    const int token = i * kRowsAtOnce + thread / kChunks, position = min(first + token, context - 1);
-    copy16(row_chunk<kHeadDim>(rows, token, thread % kChunks),
-           cache + cache_offset<kHeadDim>(v, table, kv_head, position) + static_cast<size_t>(thread % kChunks) * 16);
+  for (int i = 0; i < kTurns; ++i) {
+    const int position = min(first + i * kRowsAtOnce + thread / kChunks, context - 1);
+    from[i] = cache_offset<kHeadDim>(v, table, kv_head, position) + static_cast<size_t>(chunk) * 16;
+  }
+#pragma unroll
+  for (int i = 0; i < kTurns; ++i) {
+    const int token = i * kRowsAtOnce + thread / kChunks;
+    copy16(row_chunk<kHeadDim>(k_rows, token, chunk), v.kv.k + from[i]);
+    copy16(row_chunk<kHeadDim>(v_rows, token, chunk), v.kv.v + from[i]);
   }
 }
 
@@ -32,10 +38,10 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp, 1) attention_flash(const _
   constexpr int kSteps = kHeadDim / 16, kTile = FlashSmem<kHeadDim>::kTileBytes;
   wait_for_previous();
   let_next_start();
-  const int sequence = v.num_decode + static_cast<int>(blockIdx.z), head = static_cast<int>(blockIdx.y);
+  const int sequence = v.num_decode + static_cast<int>(blockIdx.z), head = static_cast<int>(blockIdx.x);
   const int query_begin = v.query_start[sequence], query_tokens = v.query_start[sequence + 1] - query_begin;
   const int query_tiles = (query_tokens + kQueryTokens - 1) / kQueryTokens;
-  const int query_tile = query_tiles - 1 - static_cast<int>(blockIdx.x);  // the longest first
+  const int query_tile = query_tiles - 1 - static_cast<int>(blockIdx.y);  // of all heads the longest first
   if (query_tile < 0) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
   const int kv_head = head / (v.num_heads / v.kv.num_kv_heads), context = v.context_lengths[sequence];
@@ -50,8 +56,7 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp, 1) attention_flash(const _
   const auto copy_tile = [&](int tile) {
     if (tile < num_tiles) {
       unsigned char* const to = smem + tile % 2 * 2 * kTile;
-      copy_key_rows<kHeadDim>(to, v.kv.k, v, table, kv_head, begin + tile * kKeyTokens, context);
-      copy_key_rows<kHeadDim>(to + kTile, v.kv.v, v, table, kv_head, begin + tile * kKeyTokens, context);
+      copy_key_rows<kHeadDim>(to, to + kTile, v, table, kv_head, begin + tile * kKeyTokens, context);
     }
     copy_commit();
   };
@@ -96,19 +101,23 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp, 1) attention_flash(const _
         mma_16<kBfloat>(scores[n], q[i + 1][0], q[i + 1][1], q[i + 1][2], q[i + 1][3], b[n].z, b[n].w);
       }
     }
-    const bool is_whole = first + kKeyTokens - 1 <= warp_position && (v.window == 0 || first > warp_position + 15 - v.window);
+    // Scores as they are: the scale comes in with the exponential.
     float next_most[2] = {most[0], most[1]};
-    const auto masked = [&](float score, int j, int position) {
-      const bool visible = is_whole || (j <= position && (v.window == 0 || j > position - v.window));
-      return visible ? score * v.scale : -INFINITY;
-    };
+    if (first + kKeyTokens - 1 > warp_position || (v.window != 0 && first <= warp_position + 15 - v.window)) {
+      const auto hide = [&](float& score, int j, int position) {
+        if (j > position || (v.window != 0 && j <= position - v.window)) score = -INFINITY;
+      };
+#pragma unroll
+      for (int n = 0; n < kKeyTokens / 8; ++n) {
+        const int j = first + 8 * n + 2 * t;
+        hide(scores[n].x, j, positions[0]);
+        hide(scores[n].y, j + 1, positions[0]);
+        hide(scores[n].z, j, positions[1]);
+        hide(scores[n].w, j + 1, positions[1]);
+      }
+    }
 #pragma unroll
     for (int n = 0; n < kKeyTokens / 8; ++n) {
-      const int j = first + 8 * n + 2 * t;
-      scores[n].x = masked(scores[n].x, j, positions[0]);
-      scores[n].y = masked(scores[n].y, j + 1, positions[0]);
-      scores[n].z = masked(scores[n].z, j, positions[1]);
-      scores[n].w = masked(scores[n].w, j + 1, positions[1]);
       next_most[0] = fmaxf(next_most[0], fmaxf(scores[n].x, scores[n].y));
       next_most[1] = fmaxf(next_most[1], fmaxf(scores[n].z, scores[n].w));
     }
@@ -117,18 +126,18 @@ __global__ void __launch_bounds__(kFlashWarps* kWarp, 1) attention_flash(const _
     for (int r = 0; r < 2; ++r) {
       next_most[r] = fmaxf(next_most[r], shuffle_xor(next_most[r], 1));
       next_most[r] = fmaxf(next_most[r], shuffle_xor(next_most[r], 2));
-      keep[r] = weight_of(most[r], next_most[r]);
+      keep[r] = most[r] == -INFINITY ? 0.F : exp2_of((most[r] - next_most[r]) * v.scale);
       most[r] = next_most[r];
       weight[r] *= keep[r];
     }
     // A row that has seen nothing yet keeps weights of 0.
-    const float base[2] = {most[0] == -INFINITY ? 0.F : most[0], most[1] == -INFINITY ? 0.F : most[1]};
+    const float base[2] = {most[0] == -INFINITY ? 0.F : -most[0] * v.scale, most[1] == -INFINITY ? 0.F : -most[1] * v.scale};
 #pragma unroll
     for (int n = 0; n < kKeyTokens / 8; ++n) {
-      scores[n].x = exp2_of(scores[n].x - base[0]);
-      scores[n].y = exp2_of(scores[n].y - base[0]);
-      scores[n].z = exp2_of(scores[n].z - base[1]);
-      scores[n].w = exp2_of(scores[n].w - base[1]);
+      scores[n].x = exp2_of(fmaf(scores[n].x, v.scale, base[0]));
+      scores[n].y = exp2_of(fmaf(scores[n].y, v.scale, base[0]));
+      scores[n].z = exp2_of(fmaf(scores[n].z, v.scale, base[1]));
+      scores[n].w = exp2_of(fmaf(scores[n].w, v.scale, base[1]));
       weight[0] += scores[n].x + scores[n].y;
       weight[1] += scores[n].z + scores[n].w;
     }

@@ -112,8 +112,9 @@ void run_kernels(const AttentionArgs& a, CudaStream& stream) {
            {even_blocks(blocks, stream), kDecodeWarps * kWarp, DecodeSmem<kHeadDim>::bytes(args.view.num_decode)}, stream, args);
   }
   if (view.num_sequences > view.num_decode) {
-    const dim3 blocks((static_cast<unsigned>(a.batch.max_query_tokens) + kQueryTokens - 1) / kQueryTokens,
-                      static_cast<unsigned>(view.num_heads), static_cast<unsigned>(view.num_sequences - view.num_decode));
+    const dim3 blocks(static_cast<unsigned>(view.num_heads),
+                      (static_cast<unsigned>(a.batch.max_query_tokens) + kQueryTokens - 1) / kQueryTokens,
+                      static_cast<unsigned>(view.num_sequences - view.num_decode));
     launch("attention_flash", &attention_flash<kHeadDim, kBfloat>, {blocks, kFlashWarps * kWarp, FlashSmem<kHeadDim>::kBytes}, stream,
            view);
   }

@@ -22,8 +22,12 @@ struct TileShape {
   static constexpr size_t kSmem = kCopies > 2 * kSums ? kCopies : 2 * kSums;
 };
 
+// Blocks of a multiprocessor at once. They are short: a third hides the beginning and the end of the others where registers allow it.
+constexpr int tile_blocks(int bits, int token_tiles) { return token_tiles > 4 ? 1 : token_tiles == 1 && bits == 16 ? 3 : 2; }
+
 template <class W, int kTiles, int kTokenTiles, int kDepth>
-__global__ void __launch_bounds__(kTileWarps* kWarp, kTokenTiles <= 4 ? 2 : 1) tile_product(const __grid_constant__ StreamArgs a) {
+__global__ void __launch_bounds__(kTileWarps* kWarp, tile_blocks(W::kBits, kTokenTiles))
+    tile_product(const __grid_constant__ StreamArgs a) {
   using S = TileShape<W, kTiles, kTokenTiles, kDepth>;
   let_next_start();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -126,7 +130,7 @@ void run_tile_shape(const StreamArgs& a, CudaStream& stream) {
          {clusters * kClusterBlocks, kTileWarps * kWarp, TileShape<W, kTiles, kTokenTiles, kDepth>::kSmem, kClusterBlocks}, stream, a);
 }
 
-// kWide: tiles a warp for more than 16 tokens. More of them read x less often.
+// kWide: tiles a warp for more than 16 tokens, at most.
 template <class W, int kWide>
 void run_tiles(const StreamArgs& a, CudaStream& stream) {
   // Up to 8 tokens and not too long a row, clusters read large weights faster; 4-bit codes are unpacked faster here.
@@ -135,8 +139,16 @@ void run_tiles(const StreamArgs& a, CudaStream& stream) {
   }
   if (a.num_tokens <= 8) return run_tile_shape<W, 1, 1, 4>(a, stream);
   if (a.num_tokens <= 16) return run_tile_shape<W, 1, 2, 4>(a, stream);
-  if (a.num_tokens <= 32) return run_tile_shape < W, kWide, 4, kWide == 1 ? 4 : 3 > (a, stream);
-  return run_tile_shape<W, kWide, 8, 3>(a, stream);
+  if (a.num_tokens > 32) return run_tile_shape<W, kWide, 8, 3>(a, stream);
+  if constexpr (kWide == 1) {
+    run_tile_shape<W, 1, 4, 4>(a, stream);
+  } else {
+    // Two tiles a warp read x half as often. 4-bit codes have more to compute: where one tile a warp fills the device, that is faster.
+    if constexpr (W::kBits == 4) {
+      if (a.num_tiles <= 2 * stream.info->num_sms) return run_tile_shape<W, 1, 4, 4>(a, stream);
+    }
+    run_tile_shape<W, kWide, 4, 3>(a, stream);
+  }
 }
 
 }  // namespace quern::cuda
