@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <thread>
@@ -301,7 +302,7 @@ TEST(RandomPrompts, HaveTheirLengthsAndAreDifferent) {
 }
 
 TEST(PromptFiles, AreReadOrRefusedWithTheirLine) {
-  const std::string path = ::testing::TempDir() + "load_prompts.jsonl";
+  const std::string path = fmt::format("{}load_prompts_{}.jsonl", ::testing::TempDir(), ::getpid());
   const auto write = [&](const std::string& text) { std::ofstream(path) << text; };
   write("{\"prompt\": \"a b\", \"output_tokens\": 3}\n\n{\"prompt\": \"c\"}\n");
   const std::vector<LoadPrompt> custom = custom_prompts(path, 3, 9, {});
@@ -321,6 +322,7 @@ TEST(PromptFiles, AreReadOrRefusedWithTheirLine) {
     write(bad);
     EXPECT_THROW(sharegpt_prompts(path, 10, {}, 1, {}), Error) << bad;
   }
+  std::filesystem::remove(path);
 }
 
 }  // namespace

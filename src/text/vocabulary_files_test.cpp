@@ -2,6 +2,7 @@
 #include "text/vocabulary_files.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -18,7 +19,7 @@ using Specials = Tokenizer::Specials;
 
 class Folder {
  public:
-  Folder() : path_(std::filesystem::path(testing::TempDir()) / fmt::format("quern_text_{}", counter()++)) {
+  Folder() : path_(std::filesystem::path(testing::TempDir()) / fmt::format("quern_text_{}_{}", ::getpid(), counter()++)) {
     std::filesystem::create_directories(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }
