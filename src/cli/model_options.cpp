@@ -47,6 +47,8 @@ void add_engine_options(CLI::App& app, ModelOptions& options) {
   add_number<size_t>(app, "--max-num-batched-tokens,--batch-size", engine.max_num_batched_tokens, 0, kMaxBatchTokens,
                      "Tokens of one step; 0: chosen by device");
   add_choice(app, "--kv-cache-dtype,--cache-type-k", options.kv_dtype, {"auto", "f32", "f16", "bf16"}, "Type of the KV cache");
+  add_number<size_t>(app, "--kv-cache-memory-bytes", engine.kv_cache_bytes, 0, size_t{1} << 50,
+                     "Bytes of the KV cache; 0: whole contexts for all answers, as far as memory goes");
   add_number<size_t>(app, "--block-size", engine.block_tokens, 1, 256, "Tokens of one KV block");
   add_number<double>(app, "--gpu-memory-utilization,--memory-share", engine.memory_share, 0.01, 1,
                      "Share of a GPU's memory, or of free main memory, that may be used");

@@ -26,7 +26,7 @@ struct ModelOptions {
 CLI::Option* add_model_option(CLI::App& app, ModelOptions& options);
 // -t, --device, --kernel, --cpu-off.
 void add_device_options(CLI::App& app, ModelOptions& options);
-// -c, --max-num-seqs, --max-num-batched-tokens, --kv-cache-dtype, --block-size, --no-prefix-caching.
+// -c, --max-num-seqs, --max-num-batched-tokens, --kv-cache-dtype, --kv-cache-memory-bytes, --block-size, --no-prefix-caching.
 void add_engine_options(CLI::App& app, ModelOptions& options);
 
 // The engine file of a MODEL: itself, or the one that is built once into the cache from a GGUF or a Hugging Face folder (told on stderr).

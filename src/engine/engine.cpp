@@ -17,10 +17,11 @@
 namespace quern {
 namespace {
 
-SchedulerOptions scheduler_options(const EngineOptions& options) {
+SchedulerOptions scheduler_options(const EngineOptions& options, const ModelRunner& runner) {
   return {.max_num_seqs = options.max_num_seqs,
           .max_num_batched_tokens = options.max_num_batched_tokens,
           .max_prefill_chunk = options.max_prefill_chunk,
+          .max_logit_rows = runner.max_logit_rows(),
           .enable_prefix_caching = options.enable_prefix_caching};
 }
 
@@ -39,7 +40,7 @@ struct Engine::State {
       : options(settled),
         model(std::move(loaded)),
         pool(model.runner->num_blocks(), model.runner->block_tokens()),
-        scheduler(scheduler_options(options), pool),
+        scheduler(scheduler_options(options, *model.runner), pool),
         timer(options.max_step_seconds) {
     publish();
   }
@@ -167,7 +168,12 @@ struct Engine::State {
                                  .first_position = static_cast<int32_t>(chunk.first_position),
                                  .blocks = sequence.blocks,
                                  .rope_variant = sequence.scope.rope_variant,
-                                 .wants_logits = chunk.samples});
+                                 .wants_logits = chunk.logit_rows > 0,
+                                 .logit_tokens = static_cast<int32_t>(std::max<size_t>(chunk.logit_rows, 1))});
+      const size_t end = chunk.first_position + chunk.num_tokens;  // the logits of a position are about the next one
+      for (size_t position = end - chunk.logit_rows + 1; position < end + (chunk.samples ? 0 : 1); ++position) {
+        live.at(sequence.id)->append_prompt_row(batch, position, mask_words());
+      }
       if (!chunk.samples) continue;
       sequence.sampler.append_row(batch, sequence.tokens.size(), sequence.output_tokens());
       live.at(sequence.id)->append_mask(batch, mask_words());
@@ -183,14 +189,24 @@ struct Engine::State {
 
   void hand_out(const StepPlan& plan, const std::vector<SampledRow>& rows) {
     const double time = monotonic_seconds();
-    size_t row = 0;
+    size_t next = 0;
     for (const ScheduledChunk& chunk : plan.chunks) {
-      if (!chunk.samples) continue;
-      CHECK(row < rows.size(), "{} rows came back", rows.size());
+      if (chunk.logit_rows == 0) continue;
+      CHECK(chunk.logit_rows <= rows.size() - next, "{} rows came back", rows.size());
       LiveRequest& request = *live.at(chunk.sequence->id);
+      const std::span<const SampledRow> of_chunk = std::span(rows).subspan(next, chunk.logit_rows);
+      next += chunk.logit_rows;
+      if (request.sequence().wants_prompt_rows()) {
+        const auto told = request.tell_prompt(of_chunk.first(chunk.logit_rows - (chunk.samples ? 1 : 0)), time);
+        if (told) {
+          retire(request, *told);
+          continue;
+        }
+      }
+      if (!chunk.samples) continue;
       if (request.sequence().output_tokens() == 0) working.prompt_tokens += request.sequence().prompt_tokens;
-      working.output_tokens += rows[row].token_id >= 0 ? 1 : 0;
-      if (const auto reason = request.accept(rows[row++], time)) retire(request, *reason);
+      working.output_tokens += of_chunk.back().token_id >= 0 ? 1 : 0;
+      if (const auto reason = request.accept(of_chunk.back(), time)) retire(request, *reason);
     }
   }
 

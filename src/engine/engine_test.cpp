@@ -307,6 +307,50 @@ TEST(Engine, ManyEqualPromptsAreComputedOnce) {
   EXPECT_LE(rig.runner->computed_tokens(), 99 + 100 * (3 + 1U));
 }
 
+// Whatever else runs, however the prompt is cut, and after a preemption: each logprob once, in order.
+TEST(Engine, PromptLogprobsAreThoseOfEveryTokenButTheFirst) {
+  for (const size_t rows : {4UL, 5UL, 64UL}) {
+    Rig rig({.stub = {.num_blocks = 24, .block_tokens = 4, .max_logit_rows = rows}});
+    const std::vector<std::vector<TokenId>> prompts = {{7}, {1, 2, 3}, std::vector<TokenId>(50, 9), {4, 5, 6, 4, 5, 6, 4, 5, 6, 1}};
+    std::vector<Session> sessions;
+    for (const bool tells : {false, true, true}) {  // the first leaves the prompts in the cache
+      for (const auto& prompt : prompts) {
+        SamplingParams params{.seed = 7, .max_tokens = 12};
+        if (tells) params.prompt_logprobs = 0;
+        sessions.push_back(rig.engine->submit(prompt, params));
+      }
+      if (!tells) rig.run();
+    }
+    rig.run();
+    for (size_t i = 0; i < sessions.size(); ++i) {
+      const std::vector<TokenId>& prompt = prompts[i % prompts.size()];
+      const SessionOutput output = sessions[i].read_all();
+      EXPECT_EQ(ids(output), rig.runner->expected(prompt, 7, 12)) << rows << ", " << i;
+      std::vector<TokenId> tokens;
+      std::vector<float> logprobs;
+      for (const OutputToken& token : output.prompt) tokens.push_back(token.id), logprobs.push_back(token.logprob);
+      if (i < prompts.size()) {
+        EXPECT_TRUE(tokens.empty());
+        continue;
+      }
+      EXPECT_EQ(tokens, std::vector<TokenId>(prompt.begin() + 1, prompt.end())) << rows << ", " << i;
+      EXPECT_EQ(logprobs, rig.runner->expected_prompt_logprobs(prompt)) << rows << ", " << i;
+    }
+    EXPECT_GT(rig.engine->stats().preemptions, 0U);
+    expect_idle(rig.engine->stats());
+  }
+}
+
+TEST(Engine, APromptWhoseLogitsAreNotFiniteEndsItsRequestOnly) {
+  Rig rig({.stub = {.nan_token = 5}});
+  Session bad = rig.engine->submit({1, 5, 3, 4}, {.seed = 7, .max_tokens = 4, .prompt_logprobs = 0});
+  Session good = rig.engine->submit({1, 2, 3, 4}, {.seed = 7, .max_tokens = 4, .prompt_logprobs = 0});
+  rig.run();
+  EXPECT_EQ(bad.read_all().finish->detail, "numerical_error");
+  EXPECT_EQ(good.read_all().prompt.size(), 3U);
+  expect_idle(rig.engine->stats());
+}
+
 TEST(Engine, SeedsMakeAnswersRepeatableAndAbsentOnesDiffer) {
   Rig rig;
   std::vector<Session> sessions;

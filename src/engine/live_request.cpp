@@ -114,11 +114,39 @@ std::optional<FinishReason> LiveRequest::reason_after(TokenId token) {
   return std::nullopt;
 }
 
+// The row may draw one token, the prompt's own: its logprob is the model's, whatever the mask.
+void LiveRequest::append_prompt_row(ForwardBatch& batch, size_t position, size_t words) const {
+  const auto token = static_cast<size_t>(sequence_->tokens[position]);
+  SampleRow row{.temperature = 0, .position = static_cast<int32_t>(position)};
+  row.num_logprobs = static_cast<int32_t>(*sequence_->params.prompt_logprobs);
+  row.counts_begin = row.counts_end = static_cast<int32_t>(batch.counts.size());
+  row.biases_begin = row.biases_end = static_cast<int32_t>(batch.biases.size());
+  row.allowed_row = static_cast<int32_t>(batch.allowed.size() / words);
+  batch.allowed.resize(batch.allowed.size() + words);
+  batch.allowed[batch.allowed.size() - words + token / 32] |= 1U << (token % 32);
+  batch.sample_rows.push_back(row);
+}
+
+std::optional<FinishReason> LiveRequest::tell_prompt(std::span<const SampledRow> rows, double time) {
+  std::vector<OutputToken> tokens;
+  for (const SampledRow& row : rows) {
+    if (row.token_id < 0) {
+      end(FinishReason::error, "numerical_error");
+      return finish_.reason;
+    }
+    tokens.push_back({.id = row.token_id, .time = time, .logprob = row.logprob, .top = row.top});
+  }
+  sequence_->told_prompt_rows += rows.size();
+  if (!tokens.empty()) channel_->deliver_prompt(std::move(tokens));
+  return std::nullopt;
+}
+
 std::optional<FinishReason> LiveRequest::accept(const SampledRow& row, double time) {
   if (row.token_id < 0) {
     end(FinishReason::error, "numerical_error");
     return finish_.reason;
   }
+  sequence_->told_prompt_rows = sequence_->prompt_tokens;
   if (finish_.timing.first_token == 0) finish_.timing.first_token = time;
   const bool is_forced = is_forcing();
   const TokenId token = forced_or(row.token_id);

@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/sequence.h"
@@ -27,6 +28,10 @@ class LiveRequest {
   bool is_cancelled() const { return channel_->is_cancelled(); }
   void mark_scheduled(double time);
 
+  // Appends the row that tells the logprob of the prompt's token at `position`. `words` of masks in a row.
+  void append_prompt_row(ForwardBatch& batch, size_t position, size_t words) const;
+  // Hands on what became of such rows. Returns whether the request has ended with it, since a logit was not finite.
+  std::optional<FinishReason> tell_prompt(std::span<const SampledRow> rows, double time);
   // Takes in one sampled token. Returns whether the request has ended with it; the session knows then.
   std::optional<FinishReason> accept(const SampledRow& row, double time);
   // Ends it without a token.

@@ -14,6 +14,8 @@ class ModelRunner {
   virtual ~ModelRunner() = default;
   virtual size_t num_blocks() const = 0;
   virtual size_t block_tokens() const = 0;
+  // Rows of logits of one step; at least one a sequence.
+  virtual size_t max_logit_rows() const = 0;
   virtual int32_t rope_variant(size_t prompt_tokens) const = 0;
   // One result a row of batch.sample_rows, in order.
   virtual std::vector<SampledRow> forward(const ForwardBatch& batch) = 0;
@@ -27,6 +29,7 @@ class TransformerRunner : public ModelRunner {
       : transformer_(std::move(transformer)), cache_(std::move(cache)) {}
   size_t num_blocks() const override { return cache_->num_blocks(); }
   size_t block_tokens() const override { return cache_->block_tokens(); }
+  size_t max_logit_rows() const override { return transformer_->limits().max_logit_rows; }
   int32_t rope_variant(size_t prompt_tokens) const override { return transformer_->rope_variant(prompt_tokens); }
   std::vector<SampledRow> forward(const ForwardBatch& batch) override { return transformer_->forward(batch, *cache_); }
   void clear_block(size_t block) override { cache_->clear_block(block); }

@@ -177,6 +177,40 @@ TEST(SameBytes, DecodeRowsInFullBatches) {
   }
 }
 
+// The logprobs of an answer's tokens, told again as those of a prompt that holds the answer.
+TEST(SameBytes, PromptLogprobsAreThoseOfTheAnswer) {
+  const ModelConfig config = random_model_config();
+  const RandomEngineFile file(config, Format::i4g32);
+  Backend backend({.device = testing::test_device(), .num_threads = 1});
+  Engine engine(file.file(), backend, options(9, 64, 0, 200, true, config, Format::f16));
+  std::vector<Session> answers, told;
+  const std::vector<Asked> asked = questions({1, 17, 75, 90}, 20);
+  const auto run = [&] {
+    while (engine.step()) {
+    }
+  };
+  for (const Asked& a : asked) answers.push_back(engine.submit(a.prompt, a.params));
+  run();
+  std::vector<Answer> wanted;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    wanted.push_back(read(std::move(answers[i])));
+    std::vector<TokenId> prompt = asked[i].prompt;
+    for (const auto& [id, unused] : wanted.back()) prompt.push_back(id);
+    told.push_back(engine.submit(prompt, {.temperature = 0, .max_tokens = 1, .prompt_logprobs = 2}));
+  }
+  run();
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const SessionOutput output = told[i].read_all();
+    ASSERT_EQ(output.prompt.size(), asked[i].prompt.size() + 19);
+    Answer found;
+    for (size_t t = asked[i].prompt.size() - 1; t < output.prompt.size(); ++t) {
+      EXPECT_EQ(output.prompt[t].top.size(), 2U);
+      found.emplace_back(output.prompt[t].id, std::bit_cast<uint32_t>(output.prompt[t].logprob));
+    }
+    EXPECT_TRUE(same_answer(found, wanted[i])) << i;
+  }
+}
+
 TEST(SameBytes, EveryWeightFormat) {
   for (const FormatInfo& info : kFormats) check_all_ways(random_model_config(), info.format, Format::f16, false);
 }

@@ -80,8 +80,9 @@ std::optional<FieldProblem> SamplingParams::problem(size_t num_tokens) const {
     return FieldProblem{"min_tokens", fmt::format("want 0 to {}{}, found {}", max_tokens ? "max_tokens, " : "", most, min_tokens)};
   }
   if (auto found = stop_problem(*this, num_tokens)) return found;
-  if (logprobs && (*logprobs < 0 || *logprobs > kMaxLogprobs)) {
-    return FieldProblem{"logprobs", fmt::format("want 0 to {}, found {}", kMaxLogprobs, *logprobs)};
+  for (const auto& [field, count] : {std::pair("logprobs", logprobs), std::pair("prompt_logprobs", prompt_logprobs)}) {
+    if (count && (*count < 0 || *count > kMaxLogprobs))
+      return FieldProblem{field, fmt::format("want 0 to {}, found {}", kMaxLogprobs, *count)};
   }
   return std::nullopt;
 }

@@ -43,9 +43,10 @@ struct SamplingParams {
   std::vector<int64_t> stop_token_ids;                 // end the answer besides the model's own end tokens
   bool ignore_eos = false;                             // the model's own end tokens do not end it
   bool include_stop_str_in_output = false;
-  bool skip_special_tokens = true;     // control tokens leave no text
-  std::optional<int64_t> logprobs;     // 0 to 20 likeliest tokens beside the drawn one
-  std::optional<Reasoning> reasoning;  // absent: the answer is one text
+  bool skip_special_tokens = true;         // control tokens leave no text
+  std::optional<int64_t> logprobs;         // 0 to 20 likeliest tokens beside the drawn one
+  std::optional<int64_t> prompt_logprobs;  // the same beside each token of the prompt but its first; nothing is taken from the prefix cache
+  std::optional<Reasoning> reasoning;      // absent: the answer is one text
 
   // The first field out of its range, for a vocabulary of `num_tokens` ids; nothing when all are sound.
   std::optional<FieldProblem> problem(size_t num_tokens) const;

@@ -68,6 +68,7 @@ TEST(SamplingParams, RefusesValuesOutOfRange) {
       {"stop_token_ids", "want at most 1024 ids, found 1025", [](SamplingParams& p) { p.stop_token_ids.assign(1025, 1); }},
       {"logprobs", "want 0 to 20, found 21", [](SamplingParams& p) { p.logprobs = 21; }},
       {"logprobs", "want 0 to 20, found -1", [](SamplingParams& p) { p.logprobs = -1; }},
+      {"prompt_logprobs", "want 0 to 20, found 21", [](SamplingParams& p) { p.prompt_logprobs = 21; }},
   };
   for (const Case& c : cases) {
     SamplingParams params;

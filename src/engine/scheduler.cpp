@@ -67,6 +67,7 @@ bool Scheduler::grow(Sequence& sequence) {
 
 // Moves past blocks of the sequence's next tokens that others have computed; at least its last token is left to compute.
 void Scheduler::reuse_prefix(Sequence& sequence) {
+  if (sequence.wants_prompt_rows()) return;
   const size_t block_tokens = pool_->block_tokens();
   const size_t reusable = (sequence.tokens.size() - 1) / block_tokens;
   size_t& done = sequence.published_blocks;
@@ -111,8 +112,19 @@ bool Scheduler::admit(Sequence& sequence) {
   return true;
 }
 
+// Of the next `tokens` of a sequence, how many have logits that somebody wants.
+size_t Scheduler::rows_of(const Sequence& sequence, size_t tokens) {
+  const size_t end = sequence.computed_tokens + tokens;
+  if (sequence.wants_prompt_rows()) return end - std::clamp(sequence.told_prompt_rows, sequence.computed_tokens, end);
+  return tokens == sequence.pending_tokens() ? 1 : 0;
+}
+
 size_t Scheduler::chunk_limit(const Sequence& sequence, size_t most) const {
-  const size_t limit = options_.max_prefill_chunk == 0 ? most : std::min(most, options_.max_prefill_chunk);
+  size_t limit = options_.max_prefill_chunk == 0 ? most : std::min(most, options_.max_prefill_chunk);
+  if (sequence.wants_prompt_rows()) {
+    const size_t told = std::max(sequence.told_prompt_rows, sequence.computed_tokens) - sequence.computed_tokens;
+    limit = std::min(limit, told + 1 + spare_rows_);
+  }
   return std::min(sequence.pending_tokens(), limit);
 }
 
@@ -145,7 +157,7 @@ void Scheduler::leave_to_elders(std::vector<Sequence*>& prompts) {
   for (Sequence* sequence : prompts) {
     reuse_prefix(*sequence);
     const size_t done = sequence->published_blocks;
-    const bool waits = is_full(*sequence) && sequence->computed_tokens == done * block_tokens &&
+    const bool waits = !sequence->wants_prompt_rows() && is_full(*sequence) && sequence->computed_tokens == done * block_tokens &&
                        std::any_of(prompts.begin(), prompts.begin() + static_cast<std::ptrdiff_t>(kept), [&](const Sequence* elder) {
                          return elder->published_blocks == done && (done == 0 || elder->blocks[done - 1] == sequence->blocks[done - 1]) &&
                                 elder->scope == sequence->scope && is_full(*elder) &&
@@ -158,11 +170,15 @@ void Scheduler::leave_to_elders(std::vector<Sequence*>& prompts) {
 
 StepPlan Scheduler::plan(size_t prefill_budget) {
   StepPlan plan;
-  const auto schedule = [&plan](Sequence& sequence, size_t tokens) {
+  const auto schedule = [&](Sequence& sequence, size_t tokens) {
     if (tokens == 0) return;
-    plan.chunks.push_back({&sequence, sequence.computed_tokens, tokens, tokens == sequence.pending_tokens()});
+    const size_t rows = rows_of(sequence, tokens);
+    spare_rows_ -= rows > 1 ? rows - 1 : 0;
+    plan.chunks.push_back({&sequence, sequence.computed_tokens, tokens, tokens == sequence.pending_tokens(), rows});
     plan.num_tokens += tokens;
   };
+  const auto spare_rows = [this] { return std::max(options_.max_logit_rows, options_.max_num_seqs) - running_.size(); };
+  spare_rows_ = spare_rows();
 
   const uint64_t preemptions = counts_.preemptions;
   const std::vector<Sequence*> by_age(running_.begin(), running_.end());
@@ -174,6 +190,7 @@ StepPlan Scheduler::plan(size_t prefill_budget) {
   const size_t room = options_.max_num_batched_tokens - plan.num_tokens;
   size_t left = std::min(room, std::max(prefill_budget, pool_->block_tokens()));
   std::vector<Sequence*> prompts = take_prompts(left, counts_.preemptions == preemptions);
+  spare_rows_ = spare_rows();
   if (!prompts.empty()) {
     // Half goes to the oldest prompt, so that it always advances; the other half to those that are done soonest.
     Sequence* oldest = prompts.front();

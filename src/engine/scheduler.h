@@ -14,6 +14,7 @@ struct SchedulerOptions {
   size_t max_num_seqs = 64;             // sequences that hold blocks at one time
   size_t max_num_batched_tokens = 512;  // tokens of one step; at least max_num_seqs
   size_t max_prefill_chunk = 0;         // tokens of one prompt in one step; 0: the step's budget alone
+  size_t max_logit_rows = 0;            // rows of logits of one step; 0: max_num_seqs, which is also the least
   bool enable_prefix_caching = true;
 };
 
@@ -21,6 +22,7 @@ struct ScheduledChunk {
   Sequence* sequence;
   size_t first_position, num_tokens;  // of sequence->tokens
   bool samples;                       // the chunk holds the last token: its logits give the next one
+  size_t logit_rows;                  // of its last so many tokens logits are wanted: the one that samples, and those of prompt_logprobs
 };
 
 struct StepPlan {
@@ -66,6 +68,7 @@ class Scheduler {
   bool admit(Sequence& sequence);
   void reuse_prefix(Sequence& sequence);
   void release_blocks(Sequence& sequence);
+  static size_t rows_of(const Sequence& sequence, size_t tokens);
   size_t chunk_limit(const Sequence& sequence, size_t most) const;
   void leave_to_elders(std::vector<Sequence*>& prompts);
   std::vector<Sequence*> take_prompts(size_t budget, bool may_admit);
@@ -74,6 +77,7 @@ class Scheduler {
   BlockPool* pool_;
   Queue waiting_, running_;
   SchedulerCounts counts_;
+  size_t spare_rows_ = 0;  // rows of logits of the step that is being planned, beside one a sequence
 };
 
 }  // namespace quern

@@ -31,10 +31,13 @@ struct Sequence {
   size_t published_blocks = 0;      // the first blocks that are findable by prefix
   size_t cached_prompt_tokens = 0;  // found in the prefix cache before the first preemption
   size_t num_preemptions = 0;
+  size_t told_prompt_rows = 0;  // positions of the prompt whose logits were looked at, for params.prompt_logprobs
 
   size_t output_tokens() const { return tokens.size() - prompt_tokens; }
   // Tokens that a step may compute now: 1 while decoding, more for a prompt or after a preemption.
   size_t pending_tokens() const { return tokens.size() - computed_tokens; }
+  // Logits of positions of the prompt are still wanted.
+  bool wants_prompt_rows() const { return params.prompt_logprobs && told_prompt_rows < prompt_tokens; }
   // Most tokens that the cache will ever hold of it: the last output token is never computed.
   size_t max_cached_tokens() const { return prompt_tokens + max_output_tokens - 1; }
   bool before(const Sequence& other) const { return priority != other.priority ? priority < other.priority : id < other.id; }

@@ -1,5 +1,8 @@
 #include "engine/session.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "engine/session_channel.h"
 
 namespace quern {
@@ -40,6 +43,12 @@ void SessionChannel::deliver(OutputToken token, std::string text) {
   std::unique_lock lock(mutex_);
   pending_.tokens.push_back(std::move(token));
   pending_.text += text;
+  announce(std::move(lock));
+}
+
+void SessionChannel::deliver_prompt(std::vector<OutputToken> tokens) {
+  std::unique_lock lock(mutex_);
+  std::ranges::move(tokens, std::back_inserter(pending_.prompt));
   announce(std::move(lock));
 }
 
@@ -98,6 +107,7 @@ SessionOutput Session::read_all() {
   while (!all.finish) {
     SessionOutput more = read();
     all.tokens.insert(all.tokens.end(), std::make_move_iterator(more.tokens.begin()), std::make_move_iterator(more.tokens.end()));
+    std::ranges::move(more.prompt, std::back_inserter(all.prompt));
     all.text += more.text;
     all.finish = std::move(more.finish);
   }

@@ -50,8 +50,9 @@ struct Finish {
 // What happened since the last read.
 struct SessionOutput {
   std::vector<OutputToken> tokens;
-  std::string text;              // whole characters; what may be the start of a stop string is still held back
-  std::optional<Finish> finish;  // set once everything was handed over
+  std::vector<OutputToken> prompt;  // with SamplingParams::prompt_logprobs: the prompt's tokens from its second on, before any of `tokens`
+  std::string text;                 // whole characters; what may be the start of a stop string is still held back
+  std::optional<Finish> finish;     // set once everything was handed over
 };
 
 class SessionChannel;

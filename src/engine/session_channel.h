@@ -29,6 +29,7 @@ class SessionChannel {
 
   // Engine's side.
   void deliver(OutputToken token, std::string text);
+  void deliver_prompt(std::vector<OutputToken> tokens);
   // With the token that ended it, if one did, so that a reader gets both at once.
   void end(std::optional<OutputToken> last, std::string text, Finish finish);
   bool is_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
@@ -41,7 +42,7 @@ class SessionChannel {
   void set_listener(std::function<void()> listener);
 
  private:
-  bool is_ready() const { return !pending_.tokens.empty() || !pending_.text.empty() || pending_.finish; }
+  bool is_ready() const { return !pending_.tokens.empty() || !pending_.prompt.empty() || !pending_.text.empty() || pending_.finish; }
   void announce(std::unique_lock<std::mutex> lock);
 
   const uint64_t id_;

@@ -12,6 +12,7 @@ namespace quern {
 
 struct StubOptions {
   size_t num_tokens = 256, num_blocks = 64, block_tokens = 16;
+  size_t max_logit_rows = 128;
   double step_seconds = 0;     // how long a step takes
   TokenId nan_token = -1;      // as the last token of a sequence: its logits are not finite
   TokenId failing_token = -1;  // anywhere in a step: the step throws
@@ -23,12 +24,15 @@ class StubRunner : public ModelRunner {
 
   size_t num_blocks() const override { return options_.num_blocks; }
   size_t block_tokens() const override { return options_.block_tokens; }
+  size_t max_logit_rows() const override { return options_.max_logit_rows; }
   int32_t rope_variant(size_t prompt_tokens) const override { return prompt_tokens > 100 ? 1 : 0; }
   std::vector<SampledRow> forward(const ForwardBatch& batch) override;
   void clear_block(size_t block) override;
 
   // The first `count` tokens that follow `prompt`.
   std::vector<TokenId> expected(std::vector<TokenId> prompt, uint64_t seed, size_t count) const;
+  // Of its tokens from the second on.
+  std::vector<float> expected_prompt_logprobs(const std::vector<TokenId>& prompt) const;
   size_t computed_tokens() const { return computed_tokens_.load(); }
 
  private:
@@ -38,7 +42,7 @@ class StubRunner : public ModelRunner {
     uint64_t state = 0;
   };
   Slot& slot(const ForwardBatch::Sequence& sequence, size_t position);
-  uint64_t run(const ForwardBatch::Sequence& sequence);
+  std::vector<uint64_t> run(const ForwardBatch::Sequence& sequence);
   TokenId token_of(uint64_t state, uint64_t seed) const;
 
   StubOptions options_;

@@ -54,6 +54,53 @@ void write_finish(JsonWriter& json, const Finish& finish, bool called_tools, con
   }
 }
 
+void write_chunk_usage(JsonWriter& json, const ChoiceOptions& options, const TokenTotals& totals) {
+  if (options.continuous_usage) {
+    write_usage(json, totals);
+  } else if (options.include_usage) {
+    json.null_field("usage");
+  }
+}
+
+void append_stream_end(std::string& out, const ChoiceOptions& options, const TokenTotals& totals) {
+  if (options.include_usage) {
+    std::string text;
+    JsonWriter json(text);
+    write_head(json, options.head, options.head.chunk_object);
+    json.key("choices").begin_array().end_array();
+    write_usage(json, totals);
+    json.end_object();
+    append_event(out, text);
+  }
+  append_event(out, "[DONE]");
+}
+
+void drop_end_token(SessionOutput& output) {
+  const bool has_end =
+      output.finish && output.finish->stop_token && !output.tokens.empty() && output.tokens.back().id == output.finish->stop_token;
+  if (has_end) output.tokens.pop_back();
+}
+
+void write_prompt_logprobs(JsonWriter& json, const Tokenizer& tokenizer, const std::vector<OutputToken>& prompt, size_t num_top) {
+  json.key("prompt_logprobs").begin_array().null();
+  for (const OutputToken& token : prompt) {
+    json.begin_object();
+    const auto write = [&](TokenId id, float logprob, std::optional<size_t> rank) {
+      json.key(fmt::format("{}", id)).begin_object().field("logprob", shown_logprob(logprob));
+      rank ? json.field("rank", *rank) : json.null_field("rank");
+      json.field("decoded_token", token_text(tokenizer, id)).end_object();
+    };
+    const auto own = std::ranges::find(token.top, token.id, &std::pair<TokenId, float>::first);
+    const auto rank = static_cast<size_t>(own - token.top.begin()) + 1;
+    write(token.id, token.logprob, own == token.top.end() ? std::nullopt : std::optional(rank));
+    for (size_t i = 0; i < std::min(num_top, token.top.size()); ++i) {
+      if (token.top[i].first != token.id) write(token.top[i].first, token.top[i].second, i + 1);
+    }
+    json.end_object();
+  }
+  json.end_array();
+}
+
 double shown_logprob(float logprob) { return std::isfinite(logprob) ? static_cast<double>(logprob) : -9999.0; }
 
 std::string token_text(const Tokenizer& tokenizer, TokenId id) { return utf8_repaired(tokenizer.bytes(id)); }

@@ -17,6 +17,17 @@ struct AnswerHead {
   int64_t created = 0;
 };
 
+// What the answers of the two interfaces with choices have in common.
+struct ChoiceOptions {
+  AnswerHead head;
+  size_t prompt_tokens = 0;
+  bool is_stream = false, include_usage = false, continuous_usage = false;
+  std::optional<size_t> logprobs;         // likeliest tokens told beside each; absent: no logprobs
+  std::optional<size_t> prompt_logprobs;  // the same of the prompt
+  std::vector<int64_t> stop_token_ids;
+  bool shows_end_token = false;  // in logprobs
+};
+
 // Opens the object and writes id, object, created, model and system_fingerprint.
 void write_head(JsonWriter& json, const AnswerHead& head, const std::string& object);
 // {"prompt_tokens":..,"completion_tokens":..,...}
@@ -28,6 +39,14 @@ void write_finish(JsonWriter& json, const Finish& finish, bool called_tools, con
 double shown_logprob(float logprob);
 // A token's text; its bytes may not be whole characters.
 std::string token_text(const Tokenizer& tokenizer, TokenId id);
+// "usage" of a chunk that is not the last: as the options want it.
+void write_chunk_usage(JsonWriter& json, const ChoiceOptions& options, const TokenTotals& totals);
+// The last chunk, when the usage is wanted, and the end of the stream.
+void append_stream_end(std::string& out, const ChoiceOptions& options, const TokenTotals& totals);
+// Takes the token that ended an answer off its tokens: it belongs to the count and not to what is shown.
+void drop_end_token(SessionOutput& output);
+// vLLM's "prompt_logprobs": null for the first token, then {"<id>":{"logprob","rank","decoded_token"}}; ranks of those told only.
+void write_prompt_logprobs(JsonWriter& json, const Tokenizer& tokenizer, const std::vector<OutputToken>& prompt, size_t num_top);
 // {"token","logprob","bytes","top_logprobs"} of a chat.
 void write_chat_logprob(JsonWriter& json, const Tokenizer& tokenizer, const OutputToken& token, size_t num_top);
 

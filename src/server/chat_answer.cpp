@@ -1,5 +1,8 @@
 #include "server/chat_answer.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "server/random_id.h"
 
 namespace quern {
@@ -36,12 +39,10 @@ void ChatAnswer::add(size_t index, SessionOutput output, std::string& out) {
   Choice& choice = choices_[index];
   if (choice.finish) return;
   count(choice, output);
+  std::ranges::move(output.prompt, std::back_inserter(prompt_));
   if (index == 0 && output.finish) totals_.cached_tokens = output.finish->usage.cached_tokens;
-  // The end token belongs to the count and not to the answer.
-  const bool has_end =
-      output.finish && output.finish->stop_token && !output.tokens.empty() && output.tokens.back().id == output.finish->stop_token;
-  if (has_end && !options_.shows_end_token) output.tokens.pop_back();
-  if (!options_.top_logprobs) output.tokens.clear();
+  if (!options_.shows_end_token) drop_end_token(output);
+  if (!options_.logprobs) output.tokens.clear();
 
   std::vector<AnswerPart> parts;
   choice.parser.push(output.text, parts);
@@ -95,7 +96,7 @@ void ChatAnswer::write_delta(JsonWriter& json, Choice& choice, const AnswerPart&
 
 void ChatAnswer::write_logprobs(JsonWriter& json, const std::vector<OutputToken>& tokens) {
   json.key("logprobs").begin_object().key("content").begin_array();
-  for (const OutputToken& token : tokens) write_chat_logprob(json, *tokenizer_, token, *options_.top_logprobs);
+  for (const OutputToken& token : tokens) write_chat_logprob(json, *tokenizer_, token, *options_.logprobs);
   json.end_array().null_field("refusal").end_object();
 }
 
@@ -123,31 +124,12 @@ void ChatAnswer::write_chunk(size_t index, const AnswerPart* part, const std::ve
     json.null_field("finish_reason");
   }
   json.end_object().end_array();
-  write_chunk_usage(json);
+  write_chunk_usage(json, options_, totals_);
   json.end_object();
   append_event(out, text);
 }
 
-void ChatAnswer::write_chunk_usage(JsonWriter& json) {
-  if (options_.continuous_usage) {
-    write_usage(json, totals_);
-  } else if (options_.include_usage) {
-    json.null_field("usage");
-  }
-}
-
-void ChatAnswer::end(std::string& out) {
-  if (options_.include_usage) {
-    std::string text;
-    JsonWriter json(text);
-    write_head(json, options_.head, options_.head.chunk_object);
-    json.key("choices").begin_array().end_array();
-    write_usage(json, totals_);
-    json.end_object();
-    append_event(out, text);
-  }
-  append_event(out, "[DONE]");
-}
+void ChatAnswer::end(std::string& out) { append_stream_end(out, options_, totals_); }
 
 std::string ChatAnswer::body() {
   std::string text;
@@ -169,11 +151,12 @@ std::string ChatAnswer::body() {
       json.end_array();
     }
     json.end_object();
-    options_.top_logprobs ? write_logprobs(json, choice.logprobs) : void(json.null_field("logprobs"));
+    options_.logprobs ? write_logprobs(json, choice.logprobs) : void(json.null_field("logprobs"));
     write_finish(json, *choice.finish, !choice.calls.empty(), options_.stop_token_ids);
     json.end_object();
   }
   json.end_array();
+  if (options_.prompt_logprobs) write_prompt_logprobs(json, *tokenizer_, prompt_, *options_.prompt_logprobs);
   write_usage(json, totals_);
   json.end_object();
   return text;

@@ -10,14 +10,9 @@
 
 namespace quern {
 
-struct ChatAnswerOptions {
-  AnswerHead head;
+struct ChatAnswerOptions : ChoiceOptions {
   AnswerParserOptions parser;
-  size_t num_choices = 1, prompt_tokens = 0;
-  bool is_stream = false, include_usage = false, continuous_usage = false;
-  std::optional<size_t> top_logprobs;  // absent: no logprobs
-  std::vector<int64_t> stop_token_ids;
-  bool shows_end_token = false;  // in logprobs
+  size_t num_choices = 1;
 };
 
 class ChatAnswer : public Answer {
@@ -49,12 +44,12 @@ class ChatAnswer : public Answer {
   void write_delta(JsonWriter& json, Choice& choice, const AnswerPart& part);
   void write_chunk(size_t index, const AnswerPart* part, const std::vector<OutputToken>* tokens, const Finish* finish, std::string& out);
   void write_logprobs(JsonWriter& json, const std::vector<OutputToken>& tokens);
-  void write_chunk_usage(JsonWriter& json);
 
   const Tokenizer* tokenizer_;
   ChatAnswerOptions options_;
   std::optional<TokenId> think_, think_end_;
   std::vector<Choice> choices_;
+  std::vector<OutputToken> prompt_;  // from its second token on, when its logprobs are asked for
 };
 
 // "call_" and 24 hexadecimal digits.

@@ -169,7 +169,9 @@ GenerationPlan read_chat_request(std::string_view body, const ServedModel& model
   GenerationPlan plan;
   plan.params = read_sampling(fields, model);
   const std::optional<size_t> logprobs = read_logprobs(fields);
+  const std::optional<size_t> prompt_logprobs = read_prompt_logprobs(fields, common);
   if (logprobs) plan.params.logprobs = static_cast<int64_t>(*logprobs);
+  if (prompt_logprobs) plan.params.prompt_logprobs = static_cast<int64_t>(*prompt_logprobs);
   check_sampling(plan.params, model);
   refuse_audio(fields);
   refuse_unenforceable(fields);
@@ -179,24 +181,14 @@ GenerationPlan read_chat_request(std::string_view body, const ServedModel& model
   plan.masks = read_constraint(fields, body, prompt.tools, *model.constraints);
   set_reasoning(plan.params, model, prompt.starts_in_reasoning, read_thinking_budget(fields));
   fit_prompt(plan.prompts[0], plan.params, common, model, "messages");
-  plan.runs_per_prompt = common.n;
-  plan.priority = common.priority;
-  plan.cache_salt = common.cache_salt;
-  plan.is_stream = common.is_stream;
+  set_common(plan, common, common.n);
 
   const bool shows_reasoning = fields.flag("include_reasoning").value_or(true);
-  ChatAnswerOptions options;
-  options.head = {"chatcmpl-" + random_id(), "chat.completion", "chat.completion.chunk", model.name(),
-                  model.fingerprint,         std::time(nullptr)};
+  AnswerHead head = {"chatcmpl-" + random_id(), "chat.completion", "chat.completion.chunk", model.name(),
+                     model.fingerprint,         std::time(nullptr)};
+  ChatAnswerOptions options{choice_options(std::move(head), common, plan, logprobs, prompt_logprobs)};
   options.parser = parser_options(model, prompt.tools, prompt.starts_in_reasoning, shows_reasoning);
   options.num_choices = common.n;
-  options.prompt_tokens = plan.prompts[0].size();
-  options.is_stream = common.is_stream;
-  options.include_usage = common.include_usage;
-  options.continuous_usage = common.continuous_usage;
-  options.top_logprobs = logprobs;
-  options.stop_token_ids = plan.params.stop_token_ids;
-  options.shows_end_token = plan.params.include_stop_str_in_output;
   plan.answer = std::make_unique<ChatAnswer>(model, std::move(options));
   plan.ignored_fields = ignored_header(fields);
   return plan;

@@ -10,14 +10,10 @@
 
 namespace quern {
 
-struct CompletionAnswerOptions {
-  AnswerHead head;
-  std::vector<std::string> echoes;                                // one a prompt; what is put in front of its texts
-  size_t num_prompts = 1, n = 1, best_of = 1, prompt_tokens = 0;  // best_of runs of each prompt, of which n are told
-  bool is_stream = false, include_usage = false, continuous_usage = false;
-  std::optional<size_t> logprobs;
-  std::vector<int64_t> stop_token_ids;
-  bool shows_end_token = false;
+struct CompletionAnswerOptions : ChoiceOptions {
+  std::vector<std::string> echoes;             // one a prompt; what is put in front of its texts; with logprobs their tokens too
+  std::vector<TokenId> first_tokens;           // of each prompt
+  size_t num_prompts = 1, n = 1, best_of = 1;  // best_of runs of each prompt, of which n are told
 };
 
 class CompletionAnswer : public Answer {
@@ -36,17 +32,23 @@ class CompletionAnswer : public Answer {
     std::vector<OutputToken> tokens;
     std::optional<Finish> finish;
     size_t text_offset = 0;
+    bool is_echoed = false;
     double mean_logprob() const;
   };
 
+  bool echoes_logprobs() const { return options_.logprobs && !options_.echoes.empty(); }
+  size_t prompt_of(const Choice& choice) const { return static_cast<size_t>(&choice - choices_.data()) / options_.best_of; }
+  // `with_prompt`: the logprobs begin with those of the prompt.
   void write_choice(JsonWriter& json, size_t index, Choice& choice, const std::string& text, const std::vector<OutputToken>& tokens,
-                    const Finish* finish);
-  void write_chunk(size_t index, const std::string& text, const std::vector<OutputToken>& tokens, const Finish* finish, std::string& out);
-  void write_logprobs(JsonWriter& json, Choice& choice, const std::vector<OutputToken>& tokens);
+                    bool with_prompt, const Finish* finish);
+  void write_chunk(size_t index, const std::string& text, const std::vector<OutputToken>& tokens, bool with_prompt, const Finish* finish,
+                   std::string& out);
+  void write_logprobs(JsonWriter& json, Choice& choice, const std::vector<OutputToken>& tokens, bool with_prompt);
 
   const Tokenizer* tokenizer_;
   CompletionAnswerOptions options_;
-  std::vector<Choice> choices_;  // best_of of each prompt
+  std::vector<Choice> choices_;                    // best_of of each prompt
+  std::vector<std::vector<OutputToken>> prompts_;  // each from its second token on, when its logprobs are asked for
 };
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 #include "server/completion_request.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "server/chat_request.h"
@@ -134,10 +135,9 @@ GenerationPlan read_completion_request(std::string_view body, const ServedModel&
   if (best_of < common.n) throw field_error("best_of", "want at least n, {}, found {}", common.n, best_of);
   if (best_of > common.n && common.is_stream) throw field_error("best_of", "want it without stream");
   if (plan.params.max_tokens == 0 && !echoes) throw field_error("max_tokens", "want at least 1, or 0 with echo, found 0");
-  if (fields.has("prompt_logprobs") || (echoes && logprobs)) {
-    ApiError error = field_error(echoes && logprobs ? "echo" : "prompt_logprobs", "logprobs of the prompt are not supported");
-    error.code = "unsupported_value";
-    throw error;
+  const std::optional<size_t> prompt_logprobs = read_prompt_logprobs(fields, common);
+  if (prompt_logprobs || (echoes && logprobs)) {
+    plan.params.prompt_logprobs = static_cast<int64_t>(std::max(prompt_logprobs.value_or(0), echoes ? logprobs.value_or(0) : 0));
   }
   if (logprobs) plan.params.logprobs = static_cast<int64_t>(*logprobs);
   if (best_of > common.n && !logprobs) plan.params.logprobs = 0;
@@ -153,24 +153,15 @@ GenerationPlan read_completion_request(std::string_view body, const ServedModel&
   }
   for (auto& ids : prompts.ids) fit_prompt(ids, plan.params, common, model, "prompt");
   plan.prompts = std::move(prompts.ids);
-  plan.runs_per_prompt = best_of;
-  plan.priority = common.priority;
-  plan.cache_salt = common.cache_salt;
-  plan.is_stream = common.is_stream;
+  set_common(plan, common, best_of);
 
-  CompletionAnswerOptions options;
-  options.head = {"cmpl-" + random_id(), "text_completion", "text_completion", model.name(), model.fingerprint, std::time(nullptr)};
+  AnswerHead head = {"cmpl-" + random_id(), "text_completion", "text_completion", model.name(), model.fingerprint, std::time(nullptr)};
+  CompletionAnswerOptions options{choice_options(std::move(head), common, plan, logprobs, prompt_logprobs)};
   if (echoes) options.echoes = std::move(prompts.texts);
+  for (const std::vector<TokenId>& ids : plan.prompts) options.first_tokens.push_back(ids.front());
   options.num_prompts = plan.prompts.size();
   options.n = common.n;
   options.best_of = best_of;
-  options.prompt_tokens = plan.prompt_tokens();
-  options.is_stream = common.is_stream;
-  options.include_usage = common.include_usage;
-  options.continuous_usage = common.continuous_usage;
-  options.logprobs = logprobs;
-  options.stop_token_ids = plan.params.stop_token_ids;
-  options.shows_end_token = plan.params.include_stop_str_in_output;
   plan.answer = std::make_unique<CompletionAnswer>(model, std::move(options));
   plan.ignored_fields = ignored_header(fields);
   return plan;

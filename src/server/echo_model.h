@@ -47,6 +47,7 @@ class EchoRunner : public ModelRunner {
 
   size_t num_blocks() const override { return options_.num_blocks; }
   size_t block_tokens() const override { return options_.block_tokens; }
+  size_t max_logit_rows() const override { return 1024; }
   int32_t rope_variant(size_t) const override { return 0; }
   void clear_block(size_t) override {}
 
@@ -58,12 +59,15 @@ class EchoRunner : public ModelRunner {
       for (size_t i = 0; i < sequence.token_ids.size(); ++i) slot(sequence, first + i) = {first + i, sequence.token_ids[i]};
       computed_tokens += sequence.token_ids.size();
       if (!sequence.wants_logits) continue;
-      const SampleRow& wanted = batch.sample_rows.at(rows.size());
-      TokenId next = next_token(sequence, first + sequence.token_ids.size());
-      if (wanted.allowed_row >= 0) next = allowed_or_first(batch, wanted, next);
-      SampledRow row{next, -0.5F, {}};
-      for (int32_t i = 0; i < wanted.num_logprobs; ++i) row.top.emplace_back((next + i) % 256, -0.5F - static_cast<float>(i));
-      rows.push_back(std::move(row));
+      const size_t end = first + sequence.token_ids.size();
+      for (size_t length = end - static_cast<size_t>(sequence.logit_tokens) + 1; length <= end; ++length) {
+        const SampleRow& wanted = batch.sample_rows.at(rows.size());
+        const TokenId likeliest = next_token(sequence, length);
+        const TokenId next = wanted.allowed_row >= 0 ? allowed_or_first(batch, wanted, likeliest) : likeliest;
+        SampledRow row{next, next == likeliest ? -0.5F : -5.0F, {}};
+        for (int32_t i = 0; i < wanted.num_logprobs; ++i) row.top.emplace_back((likeliest + i) % 256, -0.5F - static_cast<float>(i));
+        rows.push_back(std::move(row));
+      }
     }
     return rows;
   }

@@ -46,6 +46,8 @@ void Generation::submit(size_t index) {
                   .priority = plan_.priority,
                   .cache_salt = plan_.cache_salt,
                   .masks = plan_.masks};
+  if (index % plan_.runs_per_prompt != 0) request.params.prompt_logprobs.reset();  // the first run tells them
+  if (request.params.max_tokens == 0) request.params.max_tokens = 1;               // for the prompt's sake; its token is dropped
   if (request.params.seed) {
     const auto seed = static_cast<uint64_t>(*request.params.seed) + index % plan_.runs_per_prompt;
     request.params.seed = static_cast<int64_t>(seed == std::numeric_limits<uint64_t>::max() ? 0 : seed);
@@ -59,12 +61,13 @@ void Generation::start() {
   mailbox_ = std::make_shared<Mailbox>();
   mailbox_->post = host_->post;
   mailbox_->owner = weak_from_this();
-  const bool generates = plan_.params.max_tokens != 0;
+  const bool generates = plan_.params.max_tokens != 0 || plan_.params.prompt_logprobs;
   // The first run of a prompt computes it; the others follow when they find it in the cache.
   const size_t block = host_->engine->options().block_tokens;
   for (size_t i = 0; generates && i < runs_.size(); ++i) {
     const bool finds_prefix = host_->engine->options().enable_prefix_caching && plan_.prompts[i / plan_.runs_per_prompt].size() > block;
-    if (i % plan_.runs_per_prompt == 0 || !finds_prefix) submit(i);
+    const bool waits = finds_prefix || plan_.params.prompt_logprobs;  // which are told before any answer goes on
+    if (i % plan_.runs_per_prompt == 0 || !waits) submit(i);
   }
   ++host_->metrics->accepted;
   ++host_->metrics->running;
@@ -148,6 +151,10 @@ void Generation::take(size_t index, SessionOutput output, std::string& out) {
     if (output.finish->reason == FinishReason::cancelled) return fail(try_later(503, "cancelled", "The server ended this request.", 1));
     run.is_finished = true;
     submit_siblings(index);
+  }
+  if (plan_.params.max_tokens == 0) {
+    output.tokens.clear(), output.text.clear();
+    if (output.finish) output.finish->reason = FinishReason::length, output.finish->stop_token.reset(), output.finish->stop_string.clear();
   }
   plan_.answer->add(index, std::move(output), out);
   if (run.is_finished) run.session.reset();

@@ -1,177 +1,142 @@
 #include "server/openapi.h"
 
-#include <span>
+#include <algorithm>
 
 #include "base/json.h"
 #include "base/version.h"
+#include "server/openapi_fields.h"
 #include "server/routes.h"
 
 namespace quern {
 namespace {
 
-// A field of a body and its schema, as JSON text.
-struct Field {
-  const char* name;
-  const char* schema;
+// Schemas that several routes share, but for those that depend on the model.
+constexpr BodyField
+    kComponents[] =
+        {
+            {"ChatMessage",
+             R"({"anyOf":[{"type":"object","required":["role","content"],"properties":{"role":{"enum":["system","developer","user","assistant","tool","function"]},"content":{"anyOf":[{"type":"string"},{"type":"array","items":{"type":"object","properties":{"type":{"const":"text"},"text":{"type":"string"}},"required":["type","text"]}}]},"reasoning":{"type":["string","null"]},"reasoning_content":{"type":["string","null"]}}},{"type":"object","required":["role","tool_calls"],"properties":{"role":{"const":"assistant"},"content":{"type":["string","null"]},"tool_calls":{"type":"array","minItems":1,"maxItems":128,"items":{"type":"object","required":["function"],"properties":{"function":{"type":"object","required":["name"],"properties":{"name":{"type":"string"},"arguments":{"type":["string","object","null"]}}}}}}}}]})"},
+            {"Tool",
+             R"({"type":"object","required":["type","function"],"properties":{"type":{"const":"function"},"function":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,64}$"},"description":{"type":["string","null"]},"parameters":{"type":["object","null"]},"strict":{"type":["boolean","null"]}}}}})"},
+            {"ResponseFormat",
+             R"({"type":"object","properties":{"type":{"enum":["text","json_object","json_schema"]},"json_schema":{"type":["object","null"]}},"required":["type"]})"},
+            {"StructuredOutputs",
+             R"({"type":"object","properties":{"json":{"type":["object","boolean","null"]},"regex":{"type":["string","null"],"minLength":1},"grammar":{"type":["string","null"],"minLength":1},"choice":{"type":["array","null"],"minItems":1,"maxItems":5000,"items":{"type":"string","minLength":1}},"json_object":{"type":["boolean","null"]}}})"},
+            {"Model",
+             R"({"type":"object","required":["id","object","created","owned_by","root","parent","max_model_len"],"properties":{"id":{"type":"string"},"object":{"const":"model"},"created":{"type":"integer"},"owned_by":{"type":"string"},"max_model_len":{"type":"integer"}}})"},
+            {"Usage",
+             R"({"type":"object","required":["prompt_tokens","completion_tokens","total_tokens"],"properties":{"prompt_tokens":{"type":"integer"},"completion_tokens":{"type":"integer"},"total_tokens":{"type":"integer"}}})"},
+            {"Error", R"({"type":"object","required":["error"],"properties":{"error":{"type":"object","required":["message","type","param","code"],"properties":{"message":{"type":"string"},"type":{"type":"string"},"param":{"type":["string","null"]},"code":{"type":["string","null"]}}}}})"},
+            {"MessagesError",
+             R"({"type":"object","required":["error"],"properties":{"type":{"const":"error"},"error":{"type":"object","required":["message","type"],"properties":{"message":{"type":"string"},"type":{"type":"string"}}},"request_id":{"type":"string"}}})"},
 };
 
-constexpr Field kSampling[] = {
-    {"model", R"({"type":"string"})"},
-    {"temperature", R"({"type":"number","minimum":0,"maximum":2})"},
-    {"top_p", R"({"type":"number","exclusiveMinimum":0,"maximum":1})"},
-    {"top_k", R"({"type":"integer","minimum":-1})"},
-    {"min_p", R"({"type":"number","minimum":0,"maximum":1})"},
-    {"presence_penalty", R"({"type":"number","minimum":-2,"maximum":2})"},
-    {"frequency_penalty", R"({"type":"number","minimum":-2,"maximum":2})"},
-    {"repetition_penalty", R"({"type":"number","exclusiveMinimum":0,"maximum":10})"},
-    {"logit_bias", R"({"type":"object","additionalProperties":{"type":"number","minimum":-100,"maximum":100},"maxProperties":1024})"},
-    {"seed", R"({"type":"integer","format":"int64"})"},
-    {"max_tokens", R"({"type":"integer","minimum":0,"maximum":2147483647})"},
-    {"min_tokens", R"({"type":"integer","minimum":0})"},
-    {"stop",
-     R"({"anyOf":[{"type":"string","minLength":1,"maxLength":256},{"type":"array","maxItems":16,"items":{"type":"string","minLength":1}}]})"},
-    {"stop_token_ids", R"({"type":"array","maxItems":1024,"items":{"type":"integer","minimum":0}})"},
-    {"ignore_eos", R"({"type":"boolean"})"},
-    {"include_stop_str_in_output", R"({"type":"boolean"})"},
-    {"skip_special_tokens", R"({"type":"boolean"})"},
-    {"n", R"({"type":"integer","minimum":1,"maximum":16})"},
-    {"stream", R"({"type":"boolean"})"},
-    {"stream_options",
-     R"({"type":"object","properties":{"include_usage":{"type":"boolean"},"continuous_usage_stats":{"type":"boolean"}}})"},
-    {"priority", R"({"type":"integer","minimum":-1000000,"maximum":1000000})"},
-    {"cache_salt", R"({"type":"string","maxLength":1024})"},
-    {"truncate_prompt_tokens", R"({"type":"integer","minimum":-1})"},
-};
-
-constexpr const char* kText = R"({"type":"string"})";
-constexpr const char* kFlag = R"({"type":"boolean"})";
-constexpr const char* kMessages =
-    R"({"type":"array","minItems":1,"maxItems":4096,"items":{"type":"object","required":["role"],"properties":{"role":{"enum":["system","developer","user","assistant","tool","function"]},"content":{"anyOf":[{"type":"string"},{"type":"array","items":{"type":"object","properties":{"type":{"enum":["text"]},"text":{"type":"string"}},"required":["type","text"]}}]}}}})";
-constexpr const char* kPrompt =
-    R"({"anyOf":[{"type":"string","minLength":1},{"type":"array","minItems":1,"maxItems":128,"items":{"type":"string","minLength":1}},{"type":"array","minItems":1,"items":{"type":"integer","minimum":0}}]})";
-constexpr const char* kTools =
-    R"({"type":"array","maxItems":128,"items":{"type":"object","required":["type","function"],"properties":{"type":{"enum":["function"]},"function":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z0-9_-]{1,64}$"},"description":{"type":"string"},"parameters":{"type":"object"}}}}}})";
-constexpr const char* kStructured =
-    R"({"type":"object","properties":{"json":{"type":"object"},"regex":{"type":"string"},"grammar":{"type":"string"},"choice":{"type":"array","items":{"type":"string"}},"json_object":{"type":"boolean"}}})";
-constexpr const char* kFormat =
-    R"({"type":"object","properties":{"type":{"enum":["text","json_object","json_schema"]},"json_schema":{"type":"object"}},"required":["type"]})";
-constexpr const char* kBudget = R"({"type":"integer","minimum":-1})";
-
-constexpr Field kChat[] = {
-    {"structured_outputs", kStructured},
-    {"response_format", kFormat},
-    {"messages", kMessages},
-    {"max_completion_tokens", R"({"type":"integer","minimum":1})"},
-    {"tools", kTools},
-    {"tool_choice", R"({"anyOf":[{"enum":["none","auto","required"]},{"type":"object"}]})"},
-    {"parallel_tool_calls", kFlag},
-    {"logprobs", kFlag},
-    {"top_logprobs", R"({"type":"integer","minimum":0,"maximum":20})"},
-    {"reasoning_effort", R"({"enum":["none","minimal","low","medium","high"]})"},
-    {"chat_template_kwargs", R"({"type":"object"})"},
-    {"enable_thinking", kFlag},
-    {"include_reasoning", kFlag},
-    {"thinking_token_budget", kBudget},
-    {"add_generation_prompt", kFlag},
-    {"continue_final_message", kFlag},
-};
-constexpr Field kCompletion[] = {
-    {"structured_outputs", kStructured},
-    {"response_format", kFormat},
-    {"prompt", kPrompt},
-    {"suffix", kText},
-    {"echo", kFlag},
-    {"best_of", R"({"type":"integer","minimum":1,"maximum":16})"},
-    {"logprobs", R"({"type":"integer","minimum":0,"maximum":20})"},
-};
-constexpr Field kResponses[] = {
-    {"input", R"({"anyOf":[{"type":"string"},{"type":"array","items":{"type":"object"}}]})"},
-    {"instructions", kText},
-    {"max_output_tokens", R"({"type":"integer","minimum":1})"},
-    {"reasoning", R"({"type":"object","properties":{"effort":{"type":"string"}}})"},
-    {"text", R"({"type":"object"})"},
-};
-constexpr Field kMessagesBody[] = {
-    {"messages", R"({"type":"array","minItems":1,"items":{"type":"object","required":["role","content"]}})"},
-    {"system", R"({"anyOf":[{"type":"string"},{"type":"array","items":{"type":"object"}}]})"},
-    {"stop_sequences", R"({"type":"array","maxItems":16,"items":{"type":"string"}})"},
-    {"thinking",
-     R"({"type":"object","properties":{"type":{"enum":["enabled","disabled","adaptive"]},"budget_tokens":{"type":"integer"}}})"},
-};
-constexpr Field kTokenize[] = {{"prompt", kText},      {"content", kText},          {"messages", kMessages}, {"add_special_tokens", kFlag},
-                               {"with_pieces", kFlag}, {"return_token_strs", kFlag}};
-constexpr Field kDetokenize[] = {{"tokens", R"({"type":"array","items":{"type":"integer","minimum":0}})"}};
-constexpr Field kTemplate[] = {{"messages", kMessages}, {"tools", kTools}, {"chat_template_kwargs", R"({"type":"object"})"}};
-constexpr Field kEmbeddings[] = {{"input", R"({"anyOf":[{"type":"string"},{"type":"array"}]})"},
-                                 {"encoding_format", R"({"enum":["float","base64"]})"}};
-
-struct Body {
-  const char* path;
-  const char* summary;
-  std::span<const Field> fields;
-  bool has_sampling;
-  const char* required;  // the field that must be there, "" for none
-};
-const Body kBodies[] = {
-    {"/v1/chat/completions", "Chat", kChat, true, "messages"},
-    {"/v1/completions", "Text that goes on a prompt", kCompletion, true, "prompt"},
-    {"/v1/responses", "OpenAI's responses, without stored state", kResponses, true, "input"},
-    {"/v1/messages", "Anthropic's messages", kMessagesBody, true, "messages"},
-    {"/v1/messages/count_tokens", "Tokens of a conversation", kMessagesBody, false, "messages"},
-    {"/tokenize", "Text to tokens", kTokenize, false, ""},
-    {"/detokenize", "Tokens to text", kDetokenize, false, "tokens"},
-    {"/apply-template", "A conversation as a prompt", kTemplate, false, "messages"},
-    {"/v1/embeddings", "Refused: the models served have no pooling", kEmbeddings, false, ""},
-};
-
-void add_fields(Json& properties, std::span<const Field> fields) {
-  for (const Field& field : fields) properties[field.name] = parse_json(field.schema, field.name);
+// What may be wrong with a request to a route; messages_error_reply() turns 503 into 529.
+std::vector<int> error_statuses(const Route& route, bool is_messages) {
+  std::vector<int> statuses = {400, 403, 408, 414, 431, 500};
+  if (!route.is_open) statuses.push_back(401);
+  const std::string_view path = route.path;
+  if (route.plan != nullptr || route.answer != nullptr) statuses.push_back(404);  // of the model's name
+  if (std::string_view(route.method) == "POST") statuses.insert(statuses.end(), {411, 413, 415, 429});
+  if (path != "/" && path != "/livez") statuses.push_back(is_messages ? 529 : 503);
+  std::ranges::sort(statuses);
+  return statuses;
 }
 
-Json reply_of(const char* text, const char* media) {
-  Json reply = {{"description", text}};
-  reply["content"][media]["schema"] = Json::object();
-  return reply;
-}
-
-Json operation_of(const Route& route) {
-  Json operation = {{"summary", route.path}, {"security", route.is_open ? Json::array() : Json::array({{{"bearer", Json::array()}}})}};
-  Json& replies = operation["responses"];
-  replies["200"] = reply_of("The answer", route.kind == Route::Kind::metrics ? "text/plain" : "application/json");
-  if (route.kind == Route::Kind::generate) replies["200"]["content"]["text/event-stream"]["schema"] = {{"type", "string"}};
-  replies["default"] = {{"description", "An error"},
-                        {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}}}};
-  for (const Body& body : kBodies) {
-    if (std::string_view(body.path) != route.path) continue;
-    operation["summary"] = body.summary;
-    Json schema = {{"type", "object"}, {"properties", Json::object()}};
-    if (body.has_sampling) add_fields(schema["properties"], kSampling);
-    add_fields(schema["properties"], body.fields);
-    if (*body.required != '\0') schema["required"] = {body.required};
-    operation["requestBody"] = {{"required", true}, {"content", {{"application/json", {{"schema", schema}}}}}};
+// null counts as absent: it stands for every field that need not be there.
+Json or_null(Json schema) {
+  if (schema.contains("type") && schema.at("type").is_string() && !schema.contains("const")) {
+    schema["type"] = Json::array({schema.at("type"), "null"});
+    return schema;
   }
+  return {{"anyOf", Json::array({std::move(schema), {{"type", "null"}}})}};
+}
+
+Json body_of(const RouteDescription& description) {
+  const Json required = *description.required == '\0' ? Json::array() : parse_json(description.required, "required");
+  Json schema = {{"type", "object"}, {"properties", Json::object()}};
+  if (!required.empty()) schema["required"] = required;
+  const auto add = [&](std::span<const BodyField> fields) {
+    for (const BodyField& field : fields) {
+      Json of_field = parse_json(field.schema, field.name);
+      const bool is_required = std::ranges::find(required, Json(field.name)) != required.end();
+      schema["properties"][field.name] = is_required ? std::move(of_field) : or_null(std::move(of_field));
+    }
+  };
+  if (description.has_sampling) add(sampling_fields());
+  add(description.fields);
+  return {{"required", true}, {"content", {{"application/json", {{"schema", std::move(schema)}}}}}};
+}
+
+const char* media_of(const Route& route) {
+  switch (route.kind) {
+    case Route::Kind::page: return "text/html";
+    case Route::Kind::metrics: return "text/plain";
+    default: return "application/json";
+  }
+}
+
+// "get_v1_models" of GET /v1/models.
+std::string operation_id(const Route& route) {
+  std::string id = std::string_view(route.method) == "GET" ? "get" : "post";
+  for (const char* c = route.path; *c != '\0'; ++c) id += (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') ? *c : '_';
+  return id;
+}
+
+Json operation_of(const Route& route, const RouteDescription& description) {
+  Json operation = {{"summary", description.summary},
+                    {"operationId", operation_id(route)},
+                    {"security", route.is_open ? Json::array() : Json::array({{{"bearer", Json::array()}}})}};
+  Json& replies = operation["responses"];
+  if (description.reply != nullptr) {
+    Json& content = replies["200"]["content"];
+    replies["200"]["description"] = "The answer";
+    content[media_of(route)]["schema"] = parse_json(description.reply, route.path);
+    if (route.kind == Route::Kind::generate) content["text/event-stream"]["schema"] = Json::object();
+  }
+  const bool is_messages = std::string_view(route.path).starts_with("/v1/messages");
+  for (const int status : error_statuses(route, is_messages)) {
+    replies[fmt::format("{}", status)] = {{"$ref", is_messages ? "#/components/responses/MessagesError" : "#/components/responses/Error"}};
+  }
+  if (!description.fields.empty()) operation["requestBody"] = body_of(description);
   return operation;
+}
+
+Json components_of(const ServedModel& model) {
+  Json components;
+  components["securitySchemes"]["bearer"] = {{"type", "http"}, {"scheme", "bearer"}};
+  Json& schemas = components["schemas"];
+  for (const BodyField& schema : kComponents) schemas[schema.name] = parse_json(schema.schema, schema.name);
+  schemas["TokenId"] = {{"type", "integer"}, {"minimum", 0}, {"maximum", model.engine->num_tokens() - 1}};
+  schemas["TokenIds"] = {{"type", "array"}, {"minItems", 1}, {"items", {{"$ref", "#/components/schemas/TokenId"}}}};
+  for (const char* name : {"Error", "MessagesError"}) {
+    components["responses"][name] = {
+        {"description", "An error"},
+        {"content", {{"application/json", {{"schema", {{"$ref", std::string("#/components/schemas/") + name}}}}}}}};
+  }
+  return components;
 }
 
 }  // namespace
 
-HttpReply answer_openapi(const HttpRequest&, const ServedModel&) {
+HttpReply answer_openapi(const HttpRequest&, const ServedModel& model) {
   Json document = {{"openapi", "3.1.0"}, {"info", {{"title", "Quern"}, {"version", kVersion}}}};
   for (const Route& route : routes()) {
+    const auto descriptions = route_descriptions();
+    const auto description =
+        std::ranges::find_if(descriptions, [&](const RouteDescription& each) { return std::string_view(each.path) == route.path; });
+    CHECK(description != descriptions.end(), "{} is not described", route.path);
     std::string path = route.path;
     const bool has_segment = path.size() > 1 && path.ends_with('/');
     if (has_segment) path += "{id}";
     const bool is_get = std::string_view(route.method) == "GET";
-    Json operation = operation_of(route);
+    Json operation = operation_of(route, *description);
     if (has_segment) {
       operation["parameters"] = Json::array({{{"name", "id"}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}}});
     }
     document["paths"][path][is_get ? "get" : "post"] = std::move(operation);
   }
-  document["components"]["securitySchemes"]["bearer"] = {{"type", "http"}, {"scheme", "bearer"}};
-  document["components"]["schemas"]["Error"] = parse_json(
-      R"({"type":"object","required":["error"],"properties":{"error":{"type":"object","required":["message","type"],"properties":{"message":{"type":"string"},"type":{"type":"string"},"param":{"type":["string","null"]},"code":{"type":["string","null"]}}}}})",
-      "error");
+  document["components"] = components_of(model);
   return {.body = document.dump()};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "backend/ops/ops.h"
 #include "base/parse.h"
 
 namespace quern {
@@ -108,6 +109,33 @@ CommonFields read_common(const RequestFields& fields) {
   if (common.truncate_prompt_tokens == 0) throw field_error("truncate_prompt_tokens", "want -1 or at least 1, found 0");
   fields.text("request_id", 128);
   return common;
+}
+
+void set_common(GenerationPlan& plan, const CommonFields& common, size_t runs_per_prompt) {
+  plan.runs_per_prompt = runs_per_prompt;
+  plan.priority = common.priority;
+  plan.cache_salt = common.cache_salt;
+  plan.is_stream = common.is_stream;
+}
+
+std::optional<size_t> read_prompt_logprobs(const RequestFields& fields, const CommonFields& common) {
+  const auto count = fields.integer("prompt_logprobs", 0, kMaxLogprobs);
+  if (!count) return std::nullopt;
+  if (common.is_stream) throw field_error("prompt_logprobs", "want it without stream");
+  return static_cast<size_t>(*count);
+}
+
+ChoiceOptions choice_options(AnswerHead head, const CommonFields& common, const GenerationPlan& plan, std::optional<size_t> logprobs,
+                             std::optional<size_t> prompt_logprobs) {
+  return {.head = std::move(head),
+          .prompt_tokens = plan.prompt_tokens(),
+          .is_stream = common.is_stream,
+          .include_usage = common.include_usage,
+          .continuous_usage = common.continuous_usage,
+          .logprobs = logprobs,
+          .prompt_logprobs = prompt_logprobs,
+          .stop_token_ids = plan.params.stop_token_ids,
+          .shows_end_token = plan.params.include_stop_str_in_output};
 }
 
 std::optional<size_t> read_thinking_budget(const RequestFields& fields) {

@@ -1,6 +1,8 @@
 // The sampling fields that all routes share, as vLLM, OpenAI and llama-server name them. Stateless.
 #pragma once
 #include "engine/sampling_params.h"
+#include "server/answer_text.h"
+#include "server/generation_plan.h"
 #include "server/request_fields.h"
 #include "server/served_model.h"
 
@@ -22,6 +24,13 @@ struct CommonFields {
   std::optional<int64_t> truncate_prompt_tokens;  // -1: to what fits
 };
 CommonFields read_common(const RequestFields& fields);
+// What `common` says goes to `plan`.
+void set_common(GenerationPlan& plan, const CommonFields& common, size_t runs_per_prompt);
+// vLLM's prompt_logprobs, for answers that are no stream.
+std::optional<size_t> read_prompt_logprobs(const RequestFields& fields, const CommonFields& common);
+// What answers with choices need of a request whose `plan` is complete.
+ChoiceOptions choice_options(AnswerHead head, const CommonFields& common, const GenerationPlan& plan, std::optional<size_t> logprobs,
+                             std::optional<size_t> prompt_logprobs);
 
 // The bound on an answer's reasoning, -1 or absent for none, under the names of vLLM and llama-server.
 std::optional<size_t> read_thinking_budget(const RequestFields& fields);

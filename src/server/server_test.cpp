@@ -353,7 +353,9 @@ TEST(Server, BadFieldsAreNamed) {
       {kText, R"({"prompt":["a",[1]," "],"best_of":2,"n":3})", "best_of"},
       {kText, R"({"prompt":"a","max_tokens":0})", "max_tokens"},
       {kText, R"({"prompt":"a","logprobs":21})", "logprobs"},
-      {kText, R"({"prompt":"a","prompt_logprobs":1})", "prompt_logprobs"},
+      {kText, R"({"prompt":"a","prompt_logprobs":21})", "prompt_logprobs"},
+      {kText, R"({"prompt":"a","prompt_logprobs":1,"stream":true})", "prompt_logprobs"},
+      {kChat, chat(R"("prompt_logprobs":-1)"), "prompt_logprobs"},
       {"/tokenize", R"({"prompt":7})", "prompt"},
       {"/detokenize", R"({"tokens":[999999]})", "tokens[0]"},
   };

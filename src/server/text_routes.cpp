@@ -49,6 +49,7 @@ void write_pieces(JsonWriter& json, const Tokenizer& tokenizer, const std::vecto
 }
 
 std::vector<TokenId> tokens_of(const RequestFields& fields, std::string_view body, const ServedModel& model, bool is_llama_form) {
+  for (const char* name : {"add_special", "add_special_tokens", "parse_special"}) fields.flag(name);  // wrong ones are refused in any form
   if (fields.has("messages")) return encode_prompt(model.tokenizer(), read_chat_prompt(fields, body, model).pieces);
   const std::string text = fields.required_text(is_llama_form ? "content" : "prompt");
   const bool adds = fields.flag(is_llama_form ? "add_special" : "add_special_tokens").value_or(!is_llama_form);

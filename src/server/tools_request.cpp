@@ -104,11 +104,16 @@ Choice read_choice(const Json& choice, const std::string& path, const std::vecto
 }
 
 // Anthropic's tool_choice.
+std::string messages_choice_type(const RequestFields& choice) {
+  std::string type = choice.required_text("type");
+  choice.flag("disable_parallel_tool_use");
+  if (type == "auto" || type == "any" || type == "tool" || type == "none") return type;
+  throw field_error("tool_choice.type", "want auto, any, tool or none, found '{}'", escaped(type, 60));
+}
+
 Choice read_messages_choice(const RequestFields& choice, const std::vector<std::string>& names) {
-  const std::string type = choice.required_text("type");
+  const std::string type = messages_choice_type(choice);
   if (type == "tool") return named(choice.required_text("name"), "tool_choice.name", names);
-  if (type != "auto" && type != "any" && type != "none")
-    throw field_error("tool_choice.type", "want auto, any, tool or none, found '{}'", escaped(type, 60));
   return {.may_call = type != "none", .must_call = type == "any", .name = {}};
 }
 
@@ -190,8 +195,12 @@ ToolsRequest read_messages_tools(const RequestFields& fields, std::string_view t
   ToolsRequest request;
   const Json* list = fields.array("tools", kMaxTools);
   const auto choice = fields.object("tool_choice");
-  if (list == nullptr || list->empty()) return request;
   std::vector<std::string> names;
+  if (list == nullptr || list->empty()) {
+    const std::string type = choice ? messages_choice_type(*choice) : "auto";
+    if (type != "auto" && type != "none") throw field_error("tool_choice", "want tools beside it");
+    return request;
+  }
   const OrderedJson ordered = ordered_member(*list, text, "tools");
   for (size_t i = 0; i < list->size(); ++i) {
     const RequestFields tool((*list)[i], fmt::format("tools[{}]", i));

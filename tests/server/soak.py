@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Many clients for a long time: some leave early, some send nonsense, and the KV pool is a fraction of what they ask for.
 
-Usage: soak.py STUB_SERVER [--seconds N] [--clients N]. The model echoes what it reads through the block table, so that a lost, mixed or stale
-block is a wrong text or ends the step. Counts on both sides must balance, nothing may be left behind, and memory may not grow. Python 3 and
-its standard library. Prints what was counted; exit status 0 when all holds.
+Usage: soak.py STUB_SERVER [--seconds N] [--clients N] [--serve QUERN --engine FILE]. The stub's model echoes what it reads through the block
+table, so that a lost, mixed or stale block is a wrong text or ends the step. With --engine `quern serve` answers greedily, and every answer
+must be the text that the same prompt gave alone. Counts on both sides must balance, nothing may be left behind, and memory may not grow.
+Python 3 and its standard library. Prints what was counted; exit status 0 when all holds.
 """
 import argparse
 import asyncio
@@ -13,11 +14,15 @@ import pathlib
 import random
 import re
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from checks import Stub  # pylint: disable=wrong-import-position
+import serve as end_to_end  # pylint: disable=wrong-import-position
+from checks import Client as Asker, Stub  # pylint: disable=wrong-import-position
 
+BAD = [b"{", b'{"messages":[]}', b'{"messages":[{"role":"user","content":5}]}', b'{"messages":[{"role":"user","content":"x"}],"n":0}',
+       b'{"messages":[{"role":"user","content":"' + b"x" * 9000 + b'"}]}', b'{"messages":[{"role":"user","content":"x"}],"grammar":"root ::= x"}']
 ALPHABET = "abcdefghijklmnopqrstuvwxyz éü你好😀"
 
 
@@ -28,6 +33,8 @@ class Counts:
 
 
 class Client:
+    leaving_seconds = 0.5  # those who leave do so within this time
+
     def __init__(self, port, counts, seed):
         self.port, self.counts, self.random = port, counts, random.Random(seed)
 
@@ -35,8 +42,7 @@ class Client:
         """A body, and the text that must come back; None where a refusal must."""
         kind = self.random.random()
         if kind < 0.10:
-            return self.random.choice([b"{", b'{"messages":[]}', b'{"messages":[{"role":"user","content":5}]}', b'{"messages":[{"role":"user","content":"x"}],"n":0}',
-                                       b'{"messages":[{"role":"user","content":"' + b"x" * 9000 + b'"}]}', b'{"messages":[{"role":"user","content":"x"}],"grammar":"root ::= x"}']), None
+            return self.random.choice(BAD), None
         text = "".join(self.random.choice(ALPHABET) for _ in range(self.random.randint(5, 250))).strip() or "x"
         body = {"messages": [{"role": "user", "content": text}], "stream": self.random.random() < 0.6, "chat_template_kwargs": {"enable_thinking": False}}
         if self.random.random() < 0.1:
@@ -51,6 +57,7 @@ class Client:
     async def once(self):
         body, wanted = self.request()
         leaves = wanted is not None and self.random.random() < 0.22
+        patience = self.random.random() * self.leaving_seconds
         self.counts.sent += 1
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -59,12 +66,12 @@ class Client:
             await writer.drain()
             if leaves:
                 try:
-                    await asyncio.wait_for(reader.read(self.random.randint(1, 2000)), self.random.random() * 0.5)
+                    await asyncio.wait_for(reader.read(self.random.randint(1, 2000)), patience)
                 except asyncio.TimeoutError:
                     pass
                 self.counts.cancelled += 1
                 return
-            answer = await asyncio.wait_for(reader.read(-1), 120)
+            answer = await asyncio.wait_for(reader.read(-1), 300)
             self.judge(answer, wanted, body)
         except (ConnectionError, asyncio.TimeoutError) as error:
             self.counts.lost += 1
@@ -102,6 +109,33 @@ class Client:
             await self.once()
 
 
+class GreedyClient(Client):
+    """Asks a real model what it was asked alone before."""
+    known = []  # (messages, text)
+    leaving_seconds = 20
+
+    @classmethod
+    def learn(cls, asker, count):
+        pick, words = random.Random(1), "river stone cloud python engine seven paper the and of because write list C++ 你好 number ocean".split()
+        for i in range(count):
+            text = f"{i}: " + " ".join(pick.choice(words) for _ in range(pick.randint(3, 120)))
+            cls.known.append(([{"role": "user", "content": text}], asker.message(text, **cls.fields(i))[0]["content"]))
+
+    @staticmethod
+    def fields(i):
+        return {"temperature": 0, "max_tokens": 16 + i * 13 % 97}
+
+    def request(self):
+        if self.random.random() < 0.10:
+            return self.random.choice(BAD), None
+        i = self.random.randrange(len(self.known))
+        messages, text = self.known[i]
+        body = dict(self.fields(i), messages=messages, stream=self.random.random() < 0.6)
+        if self.random.random() < 0.1:
+            body["n"] = 2
+        return json.dumps(body, ensure_ascii=False).encode(), text
+
+
 def resident(pid):
     return int(re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")).group(1)) / 1024
 
@@ -112,9 +146,46 @@ async def watch(stub, end, samples):
         await asyncio.sleep(1)
 
 
-async def drive(stub, options, counts, samples):
+async def drive(client, stub, options, counts, samples):
     end = time.monotonic() + options.seconds
-    await asyncio.gather(watch(stub, end, samples), *[Client(stub.port, counts, seed).run(end) for seed in range(options.clients)])
+    await asyncio.gather(watch(stub, end, samples), *[client(stub.port, counts, seed).run(end) for seed in range(options.clients)])
+
+
+class Served(Asker):
+    """`quern serve` on an engine file, its KV cache about a tenth of what the clients ask for."""
+
+    def __init__(self, options, folder):
+        shop = end_to_end.Shop(os.path.abspath(options.serve), folder)
+        self.serve = end_to_end.Serve(shop, "--max-model-len", 512, "--max-num-seqs", 32, "--kv-cache-memory-bytes", options.kv_cache_bytes, "--queue-timeout", 600,
+                                      "--disable-log-requests", engine=options.engine)
+        super().__init__(self.serve.port)
+
+    @property
+    def process(self):
+        return self.serve.process
+
+    def __enter__(self):
+        self.serve.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.serve.__exit__(*details)
+
+
+def soak(server, client, options, counts, samples):
+    """What is left behind, and the server's own counts."""
+    with server as stub:
+        if client is GreedyClient:
+            GreedyClient.learn(stub, 48)
+        stub.waits_until_idle(5)
+        time.sleep(0.5)  # the connection that asked is gone
+        descriptors = len(os.listdir(f"/proc/{stub.process.pid}/fd"))
+        asyncio.run(drive(client, stub, options, counts, samples))
+        stub.waits_until_idle(60)
+        time.sleep(0.5)
+        left = len(os.listdir(f"/proc/{stub.process.pid}/fd")) - descriptors
+        balance = {name: stub.metric(f"requests_{name}_total") for name in ("accepted", "completed", "cancelled", "failed")}
+        return left, balance, stub.metric("num_preemptions_total")
 
 
 def main():
@@ -122,18 +193,16 @@ def main():
     parser.add_argument("stub")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=128)
+    parser.add_argument("--serve")
+    parser.add_argument("--engine")
+    parser.add_argument("--kv-cache-bytes", type=int, default=24 << 20)
     options = parser.parse_args()
     counts, samples = Counts(), []
-    with Stub(os.path.abspath(options.stub), 0.001, 32, 200, 2048) as stub:  # 200 blocks: about a tenth of what the clients ask for
-        stub.waits_until_idle(5)
-        time.sleep(0.5)  # the connection that asked is gone
-        descriptors = len(os.listdir(f"/proc/{stub.process.pid}/fd"))
-        asyncio.run(drive(stub, options, counts, samples))
-        stub.waits_until_idle(30)
-        time.sleep(0.5)
-        left = len(os.listdir(f"/proc/{stub.process.pid}/fd")) - descriptors
-        balance = {name: stub.metric(f"requests_{name}_total") for name in ("accepted", "completed", "cancelled", "failed")}
-        preemptions = stub.metric("num_preemptions_total")
+    if options.engine:
+        with tempfile.TemporaryDirectory() as folder:
+            left, balance, preemptions = soak(Served(options, folder), GreedyClient, options, counts, samples)
+    else:  # 200 blocks: about a tenth of what the clients ask for
+        left, balance, preemptions = soak(Stub(os.path.abspath(options.stub), 0.001, 32, 200, 2048), Client, options, counts, samples)
     third = len(samples) // 3
     warm = max(size for _, size in samples[third:2 * third]) if third else 0
     last = max(size for _, size in samples[2 * third:])

@@ -1,5 +1,5 @@
 // A server around the echo model, for the tests of this folder: prints its port and serves until standard input ends.
-// Usage: quern_stub_server [STEP_SECONDS [MAX_NUM_SEQS [NUM_BLOCKS [CONTEXT [CHAT_FORMAT]]]]]
+// Usage: quern_stub_server [STEP_SECONDS [MAX_NUM_SEQS [NUM_BLOCKS [CONTEXT [CHAT_FORMAT [KEY]]]]]]
 #include <cstdio>
 #include <iostream>
 
@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
   EngineOptions options;
   options.max_num_seqs = static_cast<size_t>(number(2, 32));
   options.max_model_len = static_cast<size_t>(number(4, 4096));
-  const ServerOptions server_options;
+  ServerOptions server_options;
+  if (argc > 6) server_options.access.keys.push_back(argv[6]);
   testing::TestServer server(server_options, echo, options);
   std::printf("%d\n", server.server.port());
   std::fflush(stdout);
