@@ -16,7 +16,7 @@ namespace {
 
 // Rows that are prepared at once: so many that they, and as many remainders as a third of them, stay in the second-level cache beside a
 // stage of a panel. kRowStep: whole tiles of most instruction sets.
-constexpr size_t kRowBlock = 504, kRowStep = 42, kRowBytes = 512 * 1024;
+constexpr size_t kRowBlock = 504, kRowStep = 84, kRowBytes = 640 * 1024;
 constexpr size_t kGrainBytes = 64 * 1024;  // of panels that a thread takes at once for few rows
 constexpr size_t kPanelsAThread = 8;       // where there are so many, threads take two at once
 constexpr size_t kGatherGroups = 8;        // whose remainders a thread gathers at once

@@ -50,7 +50,7 @@ class CpuRuntime final : public DeviceRuntime {
     info_.avx512 = features.avx512;
     info_.avx512_vnni = features.avx512_vnni;
     info_.avx512_bf16 = features.avx512_bf16;
-    // Its rows have run over a model of the unit alone so far (docs/kernels.md).
+    // Its rows are right but not faster in all that was measured (docs/performance.md).
     info_.amx = features.amx && std::getenv("QUERN_CPU_AMX") != nullptr;
     stream_ = {.info = &info_, .pool = &pool_};
   }
