@@ -11,14 +11,19 @@
 #include "base/thread_pool.h"
 #include "base/version.h"
 #include "builder/calibrated_weights.h"
+#include "builder/format_rules.h"
 #include "builder/receipt.h"
+#include "builder/sensitivity.h"
+#include "builder/shipped_texts.h"
 #include "builder/source_model.h"
 #include "builder/tensor_stream.h"
 #include "files/engine_file.h"
+#include "formats/list.h"
 
 namespace quern {
 namespace {
 
+constexpr Format kBudgetFormats[] = {Format::i4g32, Format::q5_0, Format::i8g32};  // of --target-bpw, by bits
 constexpr uint64_t kMostMeasuredWeights = 2'000'000'000;  // of a model whose quality is measured unless that is asked for
 constexpr uint64_t kMaxCalibrationBytes = uint64_t{64} << 20;
 
@@ -51,10 +56,46 @@ EngineMetadata describe(const SourceModel& model, const WeightPolicy& policy, co
   return metadata;
 }
 
+std::string calibration_text_of(const BuildOptions& options) {
+  if (options.calibration.empty()) return std::string(calibration_text());
+  std::string text = read_text_file(options.calibration, kMaxCalibrationBytes);
+  if (text.empty()) raise(invalid_input, "{}: want a text, found an empty file", escaped(options.calibration));
+  return text;
+}
+
+// The policy's formats, but for those of --keep, and those that a budget was spent on.
+WeightFormats choose_formats(const SourceModel& model, const WeightPolicy& policy, const BuildOptions& options) {
+  const std::vector<KeepRule> rules = parse_keep_rules(options.keep);
+  std::map<std::string, Format> chosen = apply_keep_rules(rules, model.plans);
+  if (options.target_bits == 0) return lay_out(model, policy, chosen);
+  if (policy.dtype() != WeightDtype::int4 || options.group_size != 0 || options.has_zeros) {
+    raise(usage, "--target-bpw: want --dtype int4 and neither --group-size nor --asymmetric");
+  }
+  const auto is_free = [&](size_t plan) { return !chosen.contains(model.plans[plan].engine_name); };
+  const std::vector<TensorCosts> costs =
+      measure_sensitivity(model, calibration_text_of(options), kBudgetFormats, is_free, options.num_threads, [&] {
+        if (options.progress) options.progress({.tensor = "sensitivity", .num_tensors = model.plans.size()});
+      });
+  uint64_t fixed = lay_out(model, policy, chosen).bytes;
+  for (const TensorCosts& tensor : costs) {
+    const TensorPlan& plan = model.plans[tensor.plan];
+    const Format format = policy.choose(plan.role, plan.source->tensor.format, plan.shape.columns()).format;
+    fixed -= static_cast<uint64_t>(plan.shape.rows()) * row_bytes(format, plan.shape.columns());
+  }
+  const auto most = static_cast<uint64_t>(options.target_bits / 8 * static_cast<double>(model.num_parameters()));
+  const std::vector<Format> formats = spend_bytes(costs, most > fixed ? most - fixed : 0);
+  for (size_t i = 0; i < costs.size(); ++i) chosen[model.plans[costs[i].plan].engine_name] = formats[i];
+  WeightFormats layout = lay_out(model, policy, chosen);
+  layout.record["rule"] =
+      fmt::format("i4g32, q5_0 and i8g32 spread by measured sensitivity, at most {} bits a weight; vectors f32", options.target_bits);
+  return layout;
+}
+
 std::unique_ptr<CalibratedWeights> make_calibrated(const SourceModel& model, const WeightPolicy& policy, const WeightFormats& layout,
                                                    const BuildOptions& options) {
   if (options.method == "rtn") {
-    if (!options.calibration.empty()) raise(usage, "--calibration: want --method gptq, found rtn");
+    if (!options.calibration.empty() && options.target_bits == 0)
+      raise(usage, "--calibration: want --method gptq or --target-bpw, found neither");
     return nullptr;
   }
   if (options.method != "gptq") raise(usage, "--method: want rtn or gptq, found '{}'", escaped(options.method, 60));
@@ -62,10 +103,7 @@ std::unique_ptr<CalibratedWeights> make_calibrated(const SourceModel& model, con
     raise(usage, "--method gptq: want --dtype int4, found {}", weight_dtype_name(policy.dtype()));
   }
   CalibrationOptions calibration;
-  if (!options.calibration.empty()) {
-    calibration.text = read_text_file(options.calibration, kMaxCalibrationBytes);
-    if (calibration.text.empty()) raise(invalid_input, "{}: want a text, found an empty file", escaped(options.calibration));
-  }
+  calibration.text = calibration_text_of(options);
   return std::make_unique<CalibratedWeights>(model, layout.formats, calibration, options.num_threads);
 }
 
@@ -121,7 +159,7 @@ BuildResult build_engine(const BuildOptions& options) {
   const double start = monotonic_seconds();
   const WeightPolicy policy(parse_weight_dtype(options.dtype), options.group_size, options.has_zeros);
   const SourceModel model = read_source_model(options.source, {.gguf_qwen1_long_context = options.gguf_qwen1_long_context});
-  const WeightFormats layout = lay_out(model, policy);
+  const WeightFormats layout = choose_formats(model, policy, options);
   EngineMetadata metadata = describe(model, policy, layout);
   const std::vector<std::byte> tokenizer = model.tokenizer.packed();
 

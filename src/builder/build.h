@@ -25,7 +25,11 @@ struct BuildOptions {
   size_t group_size = 0;  // 0 = the dtype's own: int8 per channel, int4 see docs/build.md
   // "rtn": round to nearest. "gptq": int4 matrices are rounded by what their inputs are on calibration text.
   std::string method = "rtn";
-  bool has_zeros = false;   // int4 groups with a zero point of their own
+  bool has_zeros = false;              // int4 groups with a zero point of their own
+  std::vector<std::string> keep = {};  // "PATTERN=FORMAT" (builder/format_rules.h): formats in place of the policy's
+  // int4: formats of 4.5, 5.5 and 8.5 bits are spread over the matrices, embedding and head by what each changes, so that all weights take
+  // at most so many bits on average. 0: no budget.
+  double target_bits = 0;
   std::string calibration;  // path of the text; empty: the one that ships with Quern
   // Measure how far the engine is from its source on the fixed text (builder/quality_run.h). Absent: models of at most 2e9 weights are.
   std::optional<bool> receipt = {};

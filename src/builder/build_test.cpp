@@ -161,7 +161,7 @@ TEST(Build, EveryFamilyAndDtype) {
     const tiny::TestFolder folder;
     const tiny::TinyCheckpoint checkpoint = tiny::make(c.family);
     const std::string source = write_source(checkpoint, folder, c.source);
-    build_engine({.source = source, .output = folder / "e.quern", .dtype = c.dtype, .group_size = c.group_size});
+    build_engine({.source = source, .output = folder / "e.quern", .dtype = c.dtype, .group_size = c.group_size, .receipt = false});
     const auto file = EngineFile::open(folder / "e.quern");
     file->verify(1);
     EXPECT_STREQ(format_name(file->find("embed")->format), c.embedding) << label;
@@ -223,7 +223,7 @@ TEST(Build, ValueThatIsNotFiniteIsNamed) {
         checkpoint.weights[name].values[index] = value;
         checkpoint.dtype = dtype;
         checkpoint.write(folder / "m");
-        expect_contains(error_of({.source = folder / "m", .output = folder / "e.quern", .dtype = to}, invalid_input),
+        expect_contains(error_of({.source = folder / "m", .output = folder / "e.quern", .dtype = to, .receipt = false}, invalid_input),
                         {"model.safetensors", name, shown_index, shown_value});
         EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1) << "nothing but the source is left";
       }
@@ -249,7 +249,7 @@ TEST(Build, ValueBeyondTheFormatIsNamed) {
   expect_contains(error_of({.source = folder / "m", .output = folder / "e.quern", .dtype = "f16"}, invalid_input),
                   {"model.layers.1.mlp.gate_proj.weight", "[9,2]", "f16", "70000"});
   for (const char* dtype : {"f32", "bf16", "int8", "int4"}) {
-    build_engine({.source = folder / "m", .output = folder / "e.quern", .dtype = dtype});
+    build_engine({.source = folder / "m", .output = folder / "e.quern", .dtype = dtype, .receipt = false});
   }
   checkpoint.weights["model.layers.1.mlp.gate_proj.weight"].values[64 * 9 + 2] = 1e9F;  // a group's scale is f16
   checkpoint.write(folder / "m");

@@ -77,12 +77,12 @@ void CalibratedWeights::round_layer(size_t layer, const std::function<void()>& p
       const Format format = formats_[static_cast<size_t>(plan - model_.plans.begin())];
       if (!has_feedback_form(format, plan->shape.columns())) continue;
       if (progress) progress();
-      if (!feedback) feedback = plan_feedback(hessian, pool);
+      if (!feedback) feedback = plan_feedback(hessian, backend_);
       std::vector<float>& own = values.at(name);
       auto& [errors, outputs] = error_power_[name];
       outputs += output_power(own, hessian);
       const std::vector<float> wanted = own;
-      RoundedMatrix rounded = round_with_feedback(own, plan->shape.rows(), format, *feedback, pool);
+      RoundedMatrix rounded = round_with_feedback(own, plan->shape.rows(), format, *feedback, backend_);
       errors += rounded.cost;
       for (size_t i = 0; i < own.size(); ++i) errors_[engine_name].add(wanted[i], own[i]);
       rows_.emplace(engine_name, std::move(rounded.rows));

@@ -7,8 +7,10 @@
 
 #include "base/error.h"
 #include "base/float16.h"
+#include "base/thread_pool.h"
 #include "builder/group_scale.h"
 #include "builder/hessian.h"
+#include "builder/matrix_product.h"
 #include "formats/int4.h"
 #include "formats/list.h"
 
@@ -18,14 +20,17 @@ namespace {
 constexpr double kDampings[] = {0.01, 0.1, 1};  // of the mean of the diagonal; the first that can be factored
 constexpr size_t kRowGrain = 4;
 constexpr size_t kLargestGroup = 128;
+constexpr size_t kPanel = 256;  // columns: the errors of those before it are added by one product
 
 struct FeedbackForm {
   Format format;
   size_t group;
+  int bits;
   bool has_zero;
 };
-constexpr FeedbackForm kForms[] = {{Format::i4g32, 32, false}, {Format::i4g64, 64, false}, {Format::i4g128, 128, false},
-                                   {Format::i4g32z, 32, true}, {Format::i4g64z, 64, true}, {Format::i4g128z, 128, true}};
+constexpr FeedbackForm kForms[] = {{Format::i4g32, 32, 4, false}, {Format::i4g64, 64, 4, false}, {Format::i4g128, 128, 4, false},
+                                   {Format::i4g32z, 32, 4, true}, {Format::i4g64z, 64, 4, true}, {Format::i4g128z, 128, 4, true},
+                                   {Format::q5_0, 32, 5, false},  {Format::i8g32, 32, 8, false}};
 
 const FeedbackForm* form_of(Format format) {
   const auto* form = std::ranges::find(kForms, format, &FeedbackForm::format);
@@ -46,33 +51,52 @@ class MatrixRounder {
         scales_(num_rows * (plan.columns / form.group)),
         costs_(num_rows) {}
 
-  double round(ThreadPool& pool) {
-    std::vector<bool> is_open(plan_.columns / form_.group);
-    for (size_t begin = 0; begin < plan_.columns; begin += kFeedbackGroup) {
-      // The block's columns of the factor, side by side.
-      std::vector<float> block(begin * kFeedbackGroup);
-      for (size_t j = 0; j < begin; ++j) {
-        std::memcpy(block.data() + j * kFeedbackGroup, plan_.factor.data() + j * plan_.columns + begin, kFeedbackGroup * sizeof(float));
+  double round(Backend& backend) {
+    ThreadPool& pool = *backend.runtime().stream().pool;
+    const size_t n = plan_.columns;
+    std::vector<bool> is_open(n / form_.group);
+    std::vector<float> before, factor;  // errors of the columns before the panel; their factors on the panel's columns, turned
+    for (size_t begin = 0; begin < n; begin += kPanel) {
+      const size_t width = std::min(kPanel, n - begin);
+      panel_begin_ = begin;
+      panel_width_ = width;
+      targets_.assign(num_rows_ * width, 0.F);
+      if (begin > 0) {
+        before.resize(num_rows_ * begin);
+        factor.resize(width * begin);
+        pool.parallel_for(num_rows_, kRowGrain, [&](size_t from, size_t to) {
+          for (size_t r = from; r < to; ++r) std::copy_n(errors_.data() + r * n, begin, before.data() + r * begin);
+        });
+        pool.parallel_for(width, 16, [&](size_t from, size_t to) {
+          for (size_t j = 0; j < begin; ++j) {
+            for (size_t c = from; c < to; ++c) factor[c * begin + j] = plan_.factor[j * n + begin + c];
+          }
+        });
+        multiply_rows(before, factor, begin, targets_, backend);
       }
-      const size_t group = plan_.order[begin] / form_.group;
-      const bool opens = !is_open[group];
-      is_open[group] = true;
-      pool.parallel_for(num_rows_, kRowGrain, [&](size_t from, size_t to) {
-        for (size_t r = from; r < to; ++r) round_block(r, begin, group, opens, block);
-      });
+      for (size_t block = begin; block < begin + width; block += kFeedbackGroup) {
+        const size_t group = plan_.order[block] / form_.group;
+        const bool opens = !is_open[group];
+        is_open[group] = true;
+        pool.parallel_for(num_rows_, kRowGrain, [&](size_t from, size_t to) {
+          for (size_t r = from; r < to; ++r) round_block(r, block, group, opens);
+        });
+      }
     }
     return std::accumulate(costs_.begin(), costs_.end(), 0.0);
   }
 
  private:
-  void round_block(size_t r, size_t begin, size_t group, bool opens, const std::vector<float>& block) {
+  void round_block(size_t r, size_t begin, size_t group, bool opens) {
     const size_t n = plan_.columns;
     float* values = values_.data() + r * n;
     float* errors = errors_.data() + r * n;
     float targets[kFeedbackGroup];
-    for (size_t c = 0; c < kFeedbackGroup; ++c) targets[c] = values[plan_.order[begin + c]];
-    for (size_t j = 0; j < begin; ++j) {
-      for (size_t c = 0; c < kFeedbackGroup; ++c) targets[c] += errors[j] * block[j * kFeedbackGroup + c];
+    const float* fed = targets_.data() + r * panel_width_ + (begin - panel_begin_);
+    for (size_t c = 0; c < kFeedbackGroup; ++c) targets[c] = values[plan_.order[begin + c]] + fed[c];
+    for (size_t j = panel_begin_; j < begin; ++j) {
+      const float* factor = plan_.factor.data() + j * n + begin;
+      for (size_t c = 0; c < kFeedbackGroup; ++c) targets[c] += errors[j] * factor[c];
     }
     GroupScale& scale = scales_[r * (n / form_.group) + group];
     if (opens) scale = find_scale(values, begin, group, targets);
@@ -94,16 +118,25 @@ class MatrixRounder {
     std::array<float, kLargestGroup> wanted;
     std::copy_n(values + group * form_.group, form_.group, wanted.begin());
     for (size_t c = 0; c < kFeedbackGroup; ++c) wanted[plan_.order[begin + c] % form_.group] = targets[c];
-    return find_group_scale(wanted.data(), plan_.column_weights.data() + group * form_.group, form_.group, form_.has_zero);
+    return find_group_scale(wanted.data(), plan_.column_weights.data() + group * form_.group, form_.group, form_.bits, form_.has_zero);
   }
 
   void write(std::byte* row, size_t column, const GroupScale& scale, int code) const {
-    const size_t head = form_.has_zero ? 3 : 2;
-    std::byte* block = row + column / form_.group * (head + form_.group / 2);
+    const size_t head = form_.has_zero ? 3 : 2, place = column % form_.group;
+    std::byte* block = row + column / form_.group * format_info(form_.format).block_bytes;
     const F16Bits bits = f32_to_f16(scale.scale);
     std::memcpy(block, &bits, sizeof(bits));
+    if (form_.bits == 8) {
+      block[2 + place] = static_cast<std::byte>(static_cast<int8_t>(code - scale.zero));
+      return;
+    }
     if (form_.has_zero) block[2] = static_cast<std::byte>(scale.zero);
-    set_int4_code(block + head, column % form_.group, static_cast<uint8_t>(code));
+    if (form_.bits == 4) return set_int4_code(block + head, place, static_cast<uint8_t>(code));
+    uint32_t fifth;  // q5_0: the fifth bits of all 32 codes before their low nibbles
+    std::memcpy(&fifth, block + 2, sizeof(fifth));
+    fifth = (fifth & ~(1U << place)) | static_cast<uint32_t>(code >> 4) << place;
+    std::memcpy(block + 2, &fifth, sizeof(fifth));
+    set_int4_code(block + 6, place, static_cast<uint8_t>(code & 15));
   }
 
   const FeedbackPlan& plan_;
@@ -112,14 +145,16 @@ class MatrixRounder {
   size_t num_rows_;
   std::byte* rows_;
   size_t row_bytes_;
-  std::vector<float> errors_;       // [rows, columns in the order]: value - what was written
-  std::vector<GroupScale> scales_;  // [rows, groups]
+  size_t panel_begin_ = 0, panel_width_ = 0;  // of the columns whose targets know of all columns before the panel
+  std::vector<float> targets_;                // [rows, panel]: what those columns' errors add
+  std::vector<float> errors_;                 // [rows, columns in the order]: value - what was written
+  std::vector<GroupScale> scales_;            // [rows, groups]
   std::vector<double> costs_;
 };
 
 }  // namespace
 
-FeedbackPlan plan_feedback(const Hessian& hessian, ThreadPool& pool) {
+FeedbackPlan plan_feedback(const Hessian& hessian, Backend& backend) {
   FeedbackPlan plan{.columns = hessian.columns()};
   const size_t n = plan.columns, groups = n / kFeedbackGroup;
   CHECK(n % kFeedbackGroup == 0, "{} columns", n);
@@ -134,7 +169,7 @@ FeedbackPlan plan_feedback(const Hessian& hessian, ThreadPool& pool) {
   bool is_factored = false;
   for (const double damping : kDampings) {
     plan.factor = hessian.matrix(plan.order, damping);
-    is_factored = factor_upper(plan.factor, n, pool);
+    is_factored = factor_upper(plan.factor, n, backend);
     if (is_factored) break;
   }
   CHECK(is_factored, "moments of {} inputs", n);
@@ -146,7 +181,7 @@ FeedbackPlan plan_feedback(const Hessian& hessian, ThreadPool& pool) {
     plan.weights[k] = diagonal[k] * diagonal[k];
     plan.column_weights[plan.order[k]] = plan.weights[k];
   }
-  pool.parallel_for(n, 64, [&](size_t begin, size_t end) {
+  backend.runtime().stream().pool->parallel_for(n, 64, [&](size_t begin, size_t end) {
     for (size_t j = begin; j < end; ++j) {
       for (size_t k = j; k < n; ++k) plan.factor[j * n + k] /= diagonal[k];
     }
@@ -159,11 +194,11 @@ bool has_feedback_form(Format format, size_t columns) {
   return form != nullptr && columns % form->group == 0;
 }
 
-RoundedMatrix round_with_feedback(std::span<float> values, size_t num_rows, Format format, const FeedbackPlan& plan, ThreadPool& pool) {
+RoundedMatrix round_with_feedback(std::span<float> values, size_t num_rows, Format format, const FeedbackPlan& plan, Backend& backend) {
   const FeedbackForm* form = form_of(format);
   CHECK(form != nullptr && values.size() == num_rows * plan.columns, "{} values in {}", values.size(), format_name(format));
   RoundedMatrix result{.rows = std::vector<std::byte>(num_rows * row_bytes(format, plan.columns)), .cost = 0};
-  result.cost = MatrixRounder(plan, *form, values, num_rows, result.rows.data()).round(pool);
+  result.cost = MatrixRounder(plan, *form, values, num_rows, result.rows.data()).round(backend);
   return result;
 }
 

@@ -1,11 +1,11 @@
 // Rounding of a matrix with error feedback (GPTQ, in the form of LDLQ): each column is rounded after the errors of the columns before it,
-// as far as they act on the same outputs, were added to it. Pure functions of their arguments, on the pool's threads.
+// as far as they act on the same outputs, were added to it. Pure functions of their arguments, on the backend's threads.
 #pragma once
 #include <cstddef>
 #include <span>
 #include <vector>
 
-#include "base/thread_pool.h"
+#include "backend/backend.h"
 #include "formats/format.h"
 
 namespace quern {
@@ -23,9 +23,10 @@ inline constexpr size_t kFeedbackGroup = 32;
 
 class Hessian;
 // Groups of 32 columns by falling power of their inputs. Throws internal when the moments cannot be factored at any damping.
-FeedbackPlan plan_feedback(const Hessian& hessian, ThreadPool& pool);
+FeedbackPlan plan_feedback(const Hessian& hessian, Backend& backend);
 
-// Whether `format` can be rounded so: i4g32, i4g64, i4g128 and their forms with zero points, for a multiple of the group in columns.
+// Whether `format` can be rounded so: i4g32, i4g64, i4g128 and their forms with zero points, q5_0 and i8g32, for a multiple of the group in
+// columns.
 bool has_feedback_form(Format format, size_t columns);
 
 struct RoundedMatrix {
@@ -33,6 +34,6 @@ struct RoundedMatrix {
   double cost = 0;              // power of the error of all outputs over the calibration inputs
 };
 // `values` [rows, plan.columns]; on return they are what the rows mean.
-RoundedMatrix round_with_feedback(std::span<float> values, size_t num_rows, Format format, const FeedbackPlan& plan, ThreadPool& pool);
+RoundedMatrix round_with_feedback(std::span<float> values, size_t num_rows, Format format, const FeedbackPlan& plan, Backend& backend);
 
 }  // namespace quern

@@ -38,7 +38,6 @@ struct Problem {
       hessian.add({.data = reinterpret_cast<std::byte*>(inputs.data() + begin * kColumns), .shape = {100, kColumns}}, backend);
     }
   }
-  ThreadPool& pool() { return *backend.runtime().stream().pool; }
   double moment(size_t i, size_t j) const {
     double sum = 0;
     for (size_t t = 0; t < kTokens; ++t) sum += static_cast<double>(inputs[t * kColumns + i]) * inputs[t * kColumns + j];
@@ -79,7 +78,7 @@ TEST(Hessian, FactorGivesTheMatrixBack) {
   for (size_t i = 0; i < kColumns; ++i) order[i] = i;
   const std::vector<float> h = problem.hessian.matrix(order, 0.01);
   std::vector<float> u = h;
-  ASSERT_TRUE(factor_upper(u, kColumns, problem.pool()));
+  ASSERT_TRUE(factor_upper(u, kColumns, problem.backend));
   for (size_t i = 0; i < kColumns; ++i) {
     for (size_t j = i; j < kColumns; ++j) {
       double sum = 0;
@@ -89,17 +88,17 @@ TEST(Hessian, FactorGivesTheMatrixBack) {
     }
   }
   std::vector<float> indefinite = {1, 2, 2, 1};
-  EXPECT_FALSE(factor_upper(indefinite, 2, problem.pool()));
+  EXPECT_FALSE(factor_upper(indefinite, 2, problem.backend));
 }
 
 TEST(Feedback, BytesMeanTheValuesAndCostLess) {
   Problem problem;
-  const FeedbackPlan plan = plan_feedback(problem.hessian, problem.pool());
+  const FeedbackPlan plan = plan_feedback(problem.hessian, problem.backend);
   double last = 0;
-  for (const Format format : {Format::i4g128, Format::i4g64, Format::i4g32, Format::i4g32z}) {
+  for (const Format format : {Format::i4g128, Format::i4g64, Format::i4g32, Format::i4g32z, Format::q5_0, Format::i8g32}) {
     ASSERT_TRUE(has_feedback_form(format, kColumns));
     std::vector<float> values = problem.weights, plain(kColumns), by_itself;
-    const RoundedMatrix rounded = round_with_feedback(values, kRows, format, plan, problem.pool());
+    const RoundedMatrix rounded = round_with_feedback(values, kRows, format, plan, problem.backend);
     const size_t bytes = row_bytes(format, kColumns);
     std::vector<std::byte> row(bytes);
     for (size_t r = 0; r < kRows; ++r) {
@@ -132,7 +131,7 @@ TEST(GroupScale, IsNoWorseThanThePlainOne) {
     std::vector<float> values(32), plain(32);
     for (float& value : values) value = normal(random) + (round % 2 == 0 ? 0 : 2.F);
     for (const bool with_zero : {false, true}) {
-      const GroupScale group = find_group_scale(values.data(), ones.data(), 32, with_zero);
+      const GroupScale group = find_group_scale(values.data(), ones.data(), 32, 4, with_zero);
       const FormatInfo& format = format_info(with_zero ? Format::i4g32z : Format::i4g32);
       std::vector<std::byte> row(format.block_bytes);
       format.pack(values.data(), 32, row.data());
@@ -146,7 +145,8 @@ TEST(GroupScale, IsNoWorseThanThePlainOne) {
     }
   }
   const std::vector<float> zeros(32, 0.F);
-  EXPECT_EQ(find_group_scale(zeros.data(), ones.data(), 32, true).value(find_group_scale(zeros.data(), ones.data(), 32, true).code(0)), 0);
+  EXPECT_EQ(
+      find_group_scale(zeros.data(), ones.data(), 32, 4, true).value(find_group_scale(zeros.data(), ones.data(), 32, 4, true).code(0)), 0);
 }
 
 }  // namespace

@@ -8,8 +8,9 @@
 namespace quern {
 namespace {
 
-constexpr float kLeast = 0.65F, kStep = 0.025F;  // shares of the full range that are tried: 0.65 to 1.05, 1 among them
-constexpr int kSteps = 17;
+// Shares of the full range that are tried: 1, two steps above it and the rest below. Cutting off the extremes pays where a step is wide.
+constexpr int kSteps = 17, kStepsAbove = 2;
+constexpr float step_of(int bits) { return bits == 4 ? 0.025F : bits == 5 ? 0.0125F : 0.0025F; }
 constexpr int kRefinements = 2;
 
 float as_f16(float scale) { return f16_to_f32(f32_to_f16(std::clamp(scale, -65504.F, 65504.F))); }
@@ -25,7 +26,8 @@ double cost_of(const GroupScale& group, const float* values, const float* weight
 
 class Search {
  public:
-  Search(const float* values, const float* weights, size_t count) : values_(values), weights_(weights), count_(count) {}
+  Search(const float* values, const float* weights, size_t count, const GroupScale& none)
+      : values_(values), weights_(weights), count_(count), best_(none) {}
 
   void consider(GroupScale group) {
     group.scale = as_f16(group.scale);
@@ -42,7 +44,7 @@ class Search {
         product += weights_[i] * code * values_[i];
         square += weights_[i] * code * code;
       }
-      if (square > 0) consider({static_cast<float>(product / square), best_.zero});
+      if (square > 0) consider({static_cast<float>(product / square), best_.zero, best_.most});
     }
   }
   const GroupScale& best() const { return best_; }
@@ -60,28 +62,34 @@ class Search {
 int GroupScale::code(float value) const {
   if (scale == 0) return zero;
   const float place = value / scale + static_cast<float>(zero);
-  return static_cast<int>(std::nearbyint(std::clamp(place, 0.F, 15.F)));
+  return static_cast<int>(std::nearbyint(std::clamp(place, 0.F, static_cast<float>(most))));
 }
 
-GroupScale find_group_scale(const float* values, const float* weights, size_t count, bool with_zero) {
+GroupScale find_group_scale(const float* values, const float* weights, size_t count, int bits, bool with_zero) {
   float low = 0, high = 0;
   for (size_t i = 0; i < count; ++i) {
     low = std::min(low, values[i]);
     high = std::max(high, values[i]);
   }
-  Search search(values, weights, count);
+  // Eight bits are those of i8, -127 to 127: the middle has as many codes on either side.
+  const int middle = bits == 8 ? 127 : 1 << (bits - 1), most = bits == 8 ? 254 : (1 << bits) - 1;
+  Search search(values, weights, count, {0, middle, most});
   for (int step = 0; step < kSteps; ++step) {
-    const float share = kLeast + kStep * static_cast<float>(step);
+    const float share = 1 + step_of(bits) * static_cast<float>(kStepsAbove - step);
     if (with_zero) {
-      const float scale = share * (high - low) / 15;
+      const float scale = share * (high - low) / static_cast<float>(most);
       if (scale <= 0) continue;
-      const int zero = static_cast<int>(std::nearbyint(std::clamp(-share * low / scale, 0.F, 15.F)));
+      const int zero = static_cast<int>(std::nearbyint(std::clamp(-share * low / scale, 0.F, static_cast<float>(most))));
       for (const int shift : {-1, 0, 1}) {
-        if (zero + shift >= 0 && zero + shift <= 15) search.consider({scale, zero + shift});
+        if (zero + shift >= 0 && zero + shift <= most) search.consider({scale, zero + shift, most});
       }
     } else {
-      // The side of eight codes goes to the sign that needs it; a negative scale turns the sides.
-      for (const float extreme : {low, -high}) search.consider({share * extreme / -8, 8}), search.consider({share * extreme / 8, 8});
+      // The side of one code more goes to the sign that needs it; a negative scale turns the sides.
+      const auto side = static_cast<float>(middle);
+      for (const float extreme : {low, -high}) {
+        search.consider({share * extreme / -side, middle, most});
+        search.consider({share * extreme / side, middle, most});
+      }
     }
   }
   search.refine();

@@ -1,4 +1,4 @@
-// Scale and zero point of one group of 4-bit codes, of least weighted squared error among a fixed list. Pure functions; the same on every
+// Scale and zero point of one group of codes, of least weighted squared error among a fixed list. Pure functions; the same on every
 // machine.
 #pragma once
 #include <cstddef>
@@ -7,13 +7,13 @@
 namespace quern {
 
 struct GroupScale {
-  float scale = 0;  // as f16 holds it
-  int zero = 8;     // value = scale * (code - zero)
+  float scale = 0;          // as f16 holds it
+  int zero = 8, most = 15;  // value = scale * (code - zero), code 0 to `most`
   int code(float value) const;
   float value(int code) const { return scale * static_cast<float>(code - zero); }
 };
 
-// `weights`: what a squared error of each value costs. `with_zero`: any zero point; otherwise 8.
-GroupScale find_group_scale(const float* values, const float* weights, size_t count, bool with_zero);
+// `weights`: what a squared error of each value costs. `bits`: of a code, 4, 5 or 8. `with_zero`: any zero point; otherwise the middle.
+GroupScale find_group_scale(const float* values, const float* weights, size_t count, int bits, bool with_zero);
 
 }  // namespace quern

@@ -4,12 +4,20 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
+#include "builder/matrix_product.h"
 
 namespace quern {
 namespace {
 
 constexpr size_t kStripe = 512;
-constexpr size_t kPanel = 32;  // columns that are factored together
+constexpr size_t kPanel = 64;  // columns that are factored together
+
+// Column j of one row, when those behind it up to `end` are known.
+void solve_column(float* row, const float* pivot_row, size_t j, size_t end) {
+  float value = row[j];
+  for (size_t k = j + 1; k < end; ++k) value -= row[k] * pivot_row[k];
+  row[j] = value / pivot_row[j];
+}
 
 }  // namespace
 
@@ -64,44 +72,39 @@ std::vector<float> Hessian::matrix(const std::vector<size_t>& order, double damp
   return h;
 }
 
-bool factor_upper(std::vector<float>& h, size_t n, ThreadPool& pool) {
-  std::vector<float> panel;  // [columns behind the panel, kPanel]: the panel's rows turned, so that sums run along its columns
+bool factor_upper(std::vector<float>& h, size_t n, Backend& backend) {
+  ThreadPool& pool = *backend.runtime().stream().pool;
+  std::vector<float> behind_rows, panel_rows, sums;  // columns behind the panel of all rows before them; of the panel's own; their products
   for (size_t end = n; end > 0;) {
     const size_t begin = end > kPanel ? end - kPanel : 0, width = end - begin, behind = n - end;
-    panel.assign(behind * kPanel, 0.F);
-    for (size_t c = 0; c < width; ++c) {
-      for (size_t k = 0; k < behind; ++k) panel[k * kPanel + c] = h[(begin + c) * n + end + k];
-    }
-    // H[i, panel] -= sum over k behind the panel of U[i, k] U[panel, k].
-    pool.parallel_for(end, 16, [&](size_t from, size_t to) {
-      for (size_t i = from; i < to; ++i) {
-        float sums[kPanel] = {};
-        const float* row = h.data() + i * n + end;
-        for (size_t k = 0; k < behind; ++k) {
-          const float value = row[k];
-          const float* other = panel.data() + k * kPanel;
-          for (size_t c = 0; c < kPanel; ++c) sums[c] += value * other[c];
-        }
-        for (size_t c = 0; c < width; ++c) h[i * n + begin + c] -= sums[c];
-      }
-    });
-    // Within the panel, from its last column back.
-    for (size_t j = end; j-- > begin;) {
-      float pivot = h[j * n + j];
-      for (size_t k = j + 1; k < end; ++k) pivot -= h[j * n + k] * h[j * n + k];
-      if (!(pivot > 0) || !std::isfinite(pivot)) return false;
-      const float diagonal = std::sqrt(pivot);
-      h[j * n + j] = diagonal;
-      const float* own = h.data() + j * n;
-      pool.parallel_for(j, 256, [&](size_t from, size_t to) {
+    if (behind > 0) {  // H[i, panel] -= sum over k behind the panel of U[i, k] U[panel, k].
+      behind_rows.resize(end * behind);
+      sums.resize(end * width);
+      pool.parallel_for(end, 64, [&](size_t from, size_t to) {
+        for (size_t i = from; i < to; ++i) std::copy_n(h.data() + i * n + end, behind, behind_rows.data() + i * behind);
+      });
+      panel_rows.assign(behind_rows.begin() + static_cast<ptrdiff_t>(begin * behind), behind_rows.end());
+      multiply_rows(behind_rows, panel_rows, behind, sums, backend);
+      pool.parallel_for(end, 64, [&](size_t from, size_t to) {
         for (size_t i = from; i < to; ++i) {
-          float* row = h.data() + i * n;
-          float value = row[j];
-          for (size_t k = j + 1; k < end; ++k) value -= row[k] * own[k];
-          row[j] = value / diagonal;
+          for (size_t c = 0; c < width; ++c) h[i * n + begin + c] -= sums[i * width + c];
         }
       });
     }
+    // Within the panel: its own square from the last column back, then all rows above it, which do not know of each other.
+    for (size_t j = end; j-- > begin;) {
+      const float* own = h.data() + j * n;
+      float pivot = own[j];
+      for (size_t k = j + 1; k < end; ++k) pivot -= own[k] * own[k];
+      if (!(pivot > 0) || !std::isfinite(pivot)) return false;
+      h[j * n + j] = std::sqrt(pivot);
+      for (size_t i = begin; i < j; ++i) solve_column(h.data() + i * n, own, j, end);
+    }
+    pool.parallel_for(begin, 16, [&](size_t from, size_t to) {
+      for (size_t i = from; i < to; ++i) {
+        for (size_t j = end; j-- > begin;) solve_column(h.data() + i * n, h.data() + j * n, j, end);
+      }
+    });
     end = begin;
   }
   return true;

@@ -26,7 +26,7 @@ class Hessian {
 };
 
 // U upper triangular with H = U U^T, in place of H [n, n], of which the upper half is read. Columns are made in one fixed order of
-// additions, on the pool's threads. Returns false when H is not positive definite.
-bool factor_upper(std::vector<float>& h, size_t n, ThreadPool& pool);
+// additions, on the backend's threads. Returns false when H is not positive definite.
+bool factor_upper(std::vector<float>& h, size_t n, Backend& backend);
 
 }  // namespace quern

@@ -151,6 +151,10 @@ LayerTensors views_of(const SourceModel& model, size_t layer, const LayerValues&
   return views;
 }
 
+std::vector<float> tensor_values(const SourceModel& model, const char* engine_name, ThreadPool& pool) {
+  return source_values(model, plan_of(model, engine_name), pool);
+}
+
 std::vector<float> embed_source(const SourceModel& model, std::span<const TokenId> ids, ThreadPool& pool) {
   const TensorPlan& plan = plan_of(model, "embed");
   const size_t hidden = model.config.hidden_size;
@@ -206,10 +210,11 @@ LayerRun::LayerRun(const SourceModel& model, Backend& backend, TokenSequences se
            .max_positions = static_cast<int32_t>(tables.max_positions)};
 }
 
-void LayerRun::watch(size_t layer, const LayerTensors& tensors, const Look& look) { run(layer, tensors, look, false); }
-void LayerRun::advance(size_t layer, const LayerTensors& tensors) { run(layer, tensors, {}, true); }
+void LayerRun::watch(size_t layer, const LayerTensors& tensors, const Look& look) { run(layer, tensors, look, hidden_, nullptr); }
+void LayerRun::advance(size_t layer, const LayerTensors& tensors) { run(layer, tensors, {}, hidden_, &hidden_); }
+void LayerRun::step(size_t layer, const LayerTensors& tensors, std::vector<float>& hidden) { run(layer, tensors, {}, hidden, &hidden); }
 
-void LayerRun::run(size_t layer, const LayerTensors& tensors, const Look& look, bool keep) {
+void LayerRun::run(size_t layer, const LayerTensors& tensors, const Look& look, const std::vector<float>& from, std::vector<float>* to) {
   const ModelConfig& config = model_.config;
   std::vector<float> bias;
   const DecoderLayer decoder = make_layer(config, tensors, backend_, layer, bias);
@@ -226,9 +231,9 @@ void LayerRun::run(size_t layer, const LayerTensors& tensors, const Look& look, 
     step.norm_epsilon = static_cast<float>(config.norm_epsilon);
     step.attention_scale = 1.F / std::sqrt(static_cast<float>(config.head_dim));
     activations_->view(step);
-    std::memcpy(step.h.data, hidden_.data() + i * sequence_values, sequence_values * sizeof(float));
+    std::memcpy(step.h.data, from.data() + i * sequence_values, sequence_values * sizeof(float));
     decoder.forward(step, cache_->layer(0), WatchedLaunch{backend_, decoder, look});
-    if (keep) std::memcpy(hidden_.data() + i * sequence_values, step.h.data, sequence_values * sizeof(float));
+    if (to != nullptr) std::memcpy(to->data() + i * sequence_values, step.h.data, sequence_values * sizeof(float));
   }
 }
 

@@ -25,6 +25,8 @@ using LayerValues = std::map<std::string, std::vector<float>>;
 // Every tensor of the layer as its source has it.
 LayerValues load_layer(const SourceModel& model, size_t layer, ThreadPool& pool);
 LayerTensors views_of(const SourceModel& model, size_t layer, const LayerValues& values);
+// All values of one tensor of the source, by its engine name.
+std::vector<float> tensor_values(const SourceModel& model, const char* engine_name, ThreadPool& pool);
 // The source's embedding of `ids`, [ids, hidden].
 std::vector<float> embed_source(const SourceModel& model, std::span<const TokenId> ids, ThreadPool& pool);
 
@@ -58,9 +60,11 @@ class LayerRun {
   void watch(size_t layer, const LayerTensors& tensors, const Look& look);
   // The same without looking; the result is what the next layer reads.
   void advance(size_t layer, const LayerTensors& tensors);
+  // What the layer makes of other hidden states [tokens, hidden] of the same sequences, in their place.
+  void step(size_t layer, const LayerTensors& tensors, std::vector<float>& hidden);
 
  private:
-  void run(size_t layer, const LayerTensors& tensors, const Look& look, bool keep);
+  void run(size_t layer, const LayerTensors& tensors, const Look& look, const std::vector<float>& from, std::vector<float>* to);
 
   const SourceModel& model_;
   Backend& backend_;

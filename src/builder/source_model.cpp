@@ -101,11 +101,12 @@ SourceModel read_source_model(const std::string& path, const ConfigOptions& opti
   return {std::move(checkpoint), &family, config, std::move(plans), std::move(tokenizer), std::move(prompting)};
 }
 
-WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy) {
+WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy, const std::map<std::string, Format>& chosen) {
   WeightFormats layout;
   PolicyRecord record(policy);
   for (const TensorPlan& plan : model.plans) {
     WeightPolicy::Choice choice = policy.choose(plan.role, plan.source->tensor.format, plan.shape.columns());
+    if (const auto found = chosen.find(plan.engine_name); found != chosen.end()) choice = {found->second, ""};
     if (plan.source->packed && policy.dtype() == WeightDtype::automatic) choice.reason = plan.source->packed->wider_because();
     record.add(plan, choice);
     layout.formats.push_back(choice.format);

@@ -2,6 +2,7 @@
 // info shows and plan adds up. Owns the checkpoint's mappings; any thread may read it.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ struct WeightFormats {
   uint64_t bytes = 0;
   Json record;  // metadata.build.policy: the rule, what each kind of tensor became, and the exceptions
 };
-WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy);
+// `chosen`: by engine name, formats that stand in place of the policy's.
+WeightFormats lay_out(const SourceModel& model, const WeightPolicy& policy, const std::map<std::string, Format>& chosen = {});
 // The tensors of the engine file to be, in file order: the tokenizer, then the weights. Names, formats, shapes, bytes.
 std::vector<EngineTensorInfo> engine_layout(const SourceModel& model, const WeightFormats& layout, size_t tokenizer_bytes);
 

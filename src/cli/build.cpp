@@ -106,7 +106,15 @@ VerbWork declare(CLI::App& app) {
              "How int4 matrices are rounded: each value by itself, or with error feedback on calibration text");
   app.add_flag("--asymmetric,!--symmetric", options->has_zeros,
                "int4 groups with a zero point of their own (a quarter bit more at groups of 32)");
-  add_text(app, "--calibration", options->calibration, "FILE", "Text for --method gptq (default: the one that ships with Quern)");
+  add_texts(
+      app, "--keep", options->keep, "PATTERN=FORMAT",
+      "Another format for the matrices of these names: blk.*.down=i8g32, head=f16, embed=source; may be repeated, the last one counts");
+  add_number<double>(
+      app, "--target-bpw", options->target_bits, 0, 16,
+      "Bits of all weights on average: int4 matrices, embedding and head get 4.5, 5.5 or 8.5 by what each is measured to change; "
+      "0: no budget");
+  add_text(app, "--calibration", options->calibration, "FILE",
+           "Text for --method gptq and --target-bpw (default: the one that ships with Quern)");
   app.add_flag_function(
       "--receipt,!--no-receipt", [options](int64_t count) { options->receipt = count > 0; },
       "Measure perplexity, KL and first choices against the source on a fixed text and save them in the file (default: for models of at "
