@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.." || exit
 jobs=$(nproc)
 launcher=()
 command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+export CCACHE_SLOPPINESS=pch_defines,time_macros  # without it, nothing that uses a precompiled header is found again
 passed=0
 failed=0
 summary=""
@@ -34,7 +35,7 @@ build() {  # build PRESET TARGET... -- CMAKE_OPTION...
   local targets=()
   while [ $# -gt 0 ] && [ "$1" != -- ]; do targets+=(--target "$1") && shift; done
   [ $# -gt 0 ] && shift
-  cmake --preset "$preset" -DQUERN_WERROR=ON "${launcher[@]}" "$@" >/dev/null && cmake --build --preset "$preset" -j "$jobs" "${targets[@]}"
+  cmake --preset "$preset" -DQUERN_WERROR=ON -DQUERN_PRECOMPILE=ON "${launcher[@]}" "$@" >/dev/null && cmake --build --preset "$preset" -j "$jobs" "${targets[@]}"
 }
 
 step "include ranks" python3 tools/check_includes.py

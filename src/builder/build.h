@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct BuildOptions {
   std::string method = "rtn";
   bool has_zeros = false;   // int4 groups with a zero point of their own
   std::string calibration;  // path of the text; empty: the one that ships with Quern
+  // Measure how far the engine is from its source on the fixed text (builder/quality_run.h). Absent: models of at most 2e9 weights are.
+  std::optional<bool> receipt = {};
   // GGUF of first-generation Qwen: dynamic NTK and logn attention, which such a file cannot mention.
   bool gguf_qwen1_long_context = false;
   size_t num_threads = 0;                                   // 0 = the cores that this process may use
@@ -38,6 +41,7 @@ struct BuildResult {
   double bits_per_weight = 0;  // of those tensors as they are stored
   double seconds = 0;
   Json policy;                     // as saved: metadata.build.policy
+  Json receipt;                    // as saved
   std::vector<std::string> notes;  // for people: what was assumed, ignored or kept otherwise
 };
 

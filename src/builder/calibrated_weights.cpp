@@ -4,11 +4,10 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/parse.h"
 #include "base/thread_pool.h"
-#include "builder/calibration_text.h"
 #include "builder/gptq.h"
 #include "builder/hessian.h"
+#include "builder/shipped_texts.h"
 #include "files/xxh3.h"
 
 namespace quern {
@@ -24,18 +23,19 @@ std::string hash_of(std::string_view text) {
 
 std::string_view text_of(const CalibrationOptions& options) { return options.text.empty() ? calibration_text() : options.text; }
 
-// Layer number of "blk.N.x"; nothing for a tensor outside the layers.
-std::optional<size_t> layer_of(const std::string& engine_name) {
-  if (!engine_name.starts_with("blk.")) return std::nullopt;
-  return parse_number<size_t>(std::string_view(engine_name).substr(4, engine_name.find('.', 4) - 4));
-}
-
 // Power of the outputs w H w^T over the calibration inputs, in double.
 double output_power(std::span<const float> values, const Hessian& hessian) {
   double power = 0;
   const size_t n = hessian.columns();
   for (size_t i = 0; i < values.size(); ++i) power += static_cast<double>(values[i]) * values[i] * hessian.diagonal(i % n);
   return power;
+}
+
+LayerRun make_run(const SourceModel& model, Backend& backend, std::string_view text, const CalibrationOptions& options) {
+  const std::vector<TokenId> ids = model.tokenizer.encode(text, Tokenizer::Specials::as_text);
+  TokenSequences sequences = spread_sequences(ids, options.num_sequences, options.sequence_tokens);
+  std::vector<float> hidden = embed_source(model, sequences.ids, *backend.runtime().stream().pool);
+  return {model, backend, std::move(sequences), std::move(hidden), Format::f32};
 }
 
 }  // namespace
@@ -46,8 +46,7 @@ CalibratedWeights::CalibratedWeights(const SourceModel& model, std::span<const F
       formats_(formats.begin(), formats.end()),
       backend_({.num_threads = num_threads}),
       text_hash_(hash_of(text_of(options))),
-      run_(model, backend_, model.tokenizer.encode(text_of(options), Tokenizer::Specials::as_text), options.num_sequences,
-           options.sequence_tokens) {}
+      run_(make_run(model, backend_, text_of(options), options)) {}
 
 std::span<const std::byte> CalibratedWeights::rows(size_t i, const std::function<void()>& progress) {
   const TensorPlan& plan = model_.plans[i];
@@ -61,13 +60,14 @@ std::span<const std::byte> CalibratedWeights::rows(size_t i, const std::function
 
 void CalibratedWeights::round_layer(size_t layer, const std::function<void()>& progress) {
   rows_.clear();
-  LayerValues values = run_.load_layer(layer);
+  errors_.clear();
+  ThreadPool& pool = *backend_.runtime().stream().pool;
+  LayerValues values = load_layer(model_, layer, pool);
   std::map<LayerInput, Hessian> moments;
-  run_.watch(layer, values, [&](LayerInput input, const Tensor& rows) {
+  run_.watch(layer, views_of(model_, layer, values), [&](LayerInput input, const Tensor& rows) {
     if (progress) progress();
     moments.try_emplace(input, rows.columns()).first->second.add(rows, backend_);
   });
-  ThreadPool& pool = *backend_.runtime().stream().pool;
   for (const LayerInput input : kInputs) {
     const Hessian& hessian = moments.at(input);
     std::optional<FeedbackPlan> feedback;
@@ -81,13 +81,15 @@ void CalibratedWeights::round_layer(size_t layer, const std::function<void()>& p
       std::vector<float>& own = values.at(name);
       auto& [errors, outputs] = error_power_[name];
       outputs += output_power(own, hessian);
+      const std::vector<float> wanted = own;
       RoundedMatrix rounded = round_with_feedback(own, plan->shape.rows(), format, *feedback, pool);
       errors += rounded.cost;
+      for (size_t i = 0; i < own.size(); ++i) errors_[engine_name].add(wanted[i], own[i]);
       rows_.emplace(engine_name, std::move(rounded.rows));
     }
     moments.erase(input);
   }
-  run_.advance(layer, values);
+  run_.advance(layer, views_of(model_, layer, values));
 }
 
 Json CalibratedWeights::record() const {

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "base/json.h"
-#include "builder/calibration_run.h"
+#include "builder/layer_run.h"
+#include "builder/rounding_error.h"
 
 namespace quern {
 
@@ -26,6 +27,9 @@ class CalibratedWeights {
   // rounds all of it. `progress` is called now and then and may throw.
   std::span<const std::byte> rows(size_t i, const std::function<void()>& progress);
 
+  // Of a matrix whose rows were the last that were asked for, or of its layer.
+  const RoundingError& error(const std::string& engine_name) const { return errors_.at(engine_name); }
+  const std::string& text_xxh3() const { return text_hash_; }
   // What the engine file says of it: text and tokens, the error of each kind of matrix.
   Json record() const;
 
@@ -36,9 +40,10 @@ class CalibratedWeights {
   std::vector<Format> formats_;
   Backend backend_;
   std::string text_hash_;
-  CalibrationRun run_;
+  LayerRun run_;
   size_t next_layer_ = 0;
   std::map<std::string, std::vector<std::byte>> rows_;            // of the layer at hand, by engine name
+  std::map<std::string, RoundingError> errors_;                   // the same
   std::map<std::string, std::pair<double, double>> error_power_;  // by name in the layer: of the errors, of the outputs
 };
 

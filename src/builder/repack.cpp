@@ -86,7 +86,10 @@ bool TensorRepacker::is_copyable(const std::byte* from, std::span<float> values)
   return are_finite(values);
 }
 
-bool TensorRepacker::make_row(const std::byte* from, std::byte* out, std::span<float> values) const {
+bool TensorRepacker::keeps_values() const { return copies_ || from_ == to_ || to_->format == Format::f32; }
+
+bool TensorRepacker::make_row(const std::byte* from, std::byte* out, std::span<float> values, std::span<float> stored,
+                              RoundingError* rounding) const {
   if (copies_) {
     if (!is_copyable(from, values)) return false;
     if (out != nullptr) std::memcpy(out, from, row_bytes_);  // null: used in place
@@ -96,44 +99,52 @@ bool TensorRepacker::make_row(const std::byte* from, std::byte* out, std::span<f
   const uint32_t largest = largest_magnitude_bits(values);
   if (largest >= kInfinity) return false;
   pack_row(*to_, values.data(), columns_, out);
+  if (largest < kSmallestSuspect && rounding == nullptr) return true;
+  to_->unpack(out, columns_, stored.data());
+  if (rounding != nullptr) {
+    for (size_t i = 0; i < columns_; ++i) rounding->add(values[i], stored[i]);
+  }
   if (largest < kSmallestSuspect) return true;
   // Far outside the range of a format its largest value has become an infinity, or is cut off by more than rounding can explain.
-  to_->unpack(out, columns_, values.data());
-  const uint32_t stored = largest_magnitude_bits(values);
+  const uint32_t most = largest_magnitude_bits(stored);
   const double tolerance = 4 * to_->rounding_error;
-  return stored < kInfinity && std::bit_cast<float>(stored) >= (1 - tolerance) * std::bit_cast<float>(largest);
+  return most < kInfinity && std::bit_cast<float>(most) >= (1 - tolerance) * std::bit_cast<float>(largest);
 }
 
-std::span<const std::byte> TensorRepacker::make_rows(size_t begin, size_t count, std::span<std::byte> buffer, ThreadPool& pool) const {
+std::span<const std::byte> TensorRepacker::make_rows(size_t begin, size_t count, std::span<std::byte> buffer, ThreadPool& pool,
+                                                     RoundingError* rounding) const {
   CHECK(begin <= num_rows_ && count <= num_rows_ - begin, "rows {} + {} of {}", begin, count, num_rows_);
   const SourceTensor& source = *plan_->source;
   const bool in_place = copies_ && row_granularity() == 1 && !source.packed;
   CHECK(in_place || count * row_bytes_ <= buffer.size(), "{} rows of {} bytes, {} bytes of room", count, row_bytes_, buffer.size());
   std::atomic<bool> all_made = true;
+  std::vector<RoundingError> changes(rounding == nullptr || keeps_values() ? 0 : count);
   pool.parallel_for(count, std::max<size_t>(1, kGrainValues / columns_), [&](size_t from, size_t to) {
-    std::vector<float> values(columns_);
+    std::vector<float> values(columns_), stored(columns_);
     std::vector<std::byte> made;  // of a packed source, whose rows lie in the order of the tensor's: all of them at once
     const std::byte* rows = source.packed ? source.rows(source_row(begin + from), to - from, made) : nullptr;
     for (size_t i = from; i < to; ++i) {
       const std::byte* row = rows == nullptr ? source_bytes(begin + i) : rows + (i - from) * source_row_bytes_;
-      if (!make_row(row, in_place ? nullptr : buffer.data() + i * row_bytes_, values)) {
+      if (!make_row(row, in_place ? nullptr : buffer.data() + i * row_bytes_, values, stored, changes.empty() ? nullptr : &changes[i])) {
         all_made = false;
         return;
       }
     }
   });
   if (!all_made) refuse(begin, count);
+  for (const RoundingError& change : changes) rounding->add(change);
   if (in_place) return {source_bytes(begin), count * row_bytes_};
   return buffer.first(count * row_bytes_);
 }
 
 void TensorRepacker::refuse(size_t begin, size_t count) const {
-  std::vector<float> values(columns_);
+  std::vector<float> values(columns_), stored(columns_);
   std::vector<std::byte> out(row_bytes_), made;
   const auto row_of = [&](size_t row) { return plan_->source->packed ? plan_->source->rows(source_row(row), 1, made) : source_bytes(row); };
   size_t first = num_rows_;  // in the source's order
   for (size_t row = begin; row < begin + count; ++row) {
-    if (!make_row(row_of(row), out.data(), values) && (first == num_rows_ || source_row(row) < source_row(first))) first = row;
+    if (!make_row(row_of(row), out.data(), values, stored, nullptr) && (first == num_rows_ || source_row(row) < source_row(first)))
+      first = row;
   }
   CHECK(first < num_rows_, "{}: no value is refused", plan_->engine_name);
   load(row_of(first), values);

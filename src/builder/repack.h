@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/thread_pool.h"
+#include "builder/rounding_error.h"
 #include "formats/format.h"
 #include "models/family.h"
 
@@ -32,8 +33,10 @@ class TensorRepacker {
 
   // The bytes of rows [begin, begin + count), as above: the source's own where nothing changes, else made in `buffer`
   // (count * row_bytes()). Throws invalid_input naming the source tensor and the first value of it that is not finite, or that the
-  // format cannot hold.
-  std::span<const std::byte> make_rows(size_t begin, size_t count, std::span<std::byte> buffer, ThreadPool& pool) const;
+  // format cannot hold. What rounding changed is added to `rounding`, row after row.
+  std::span<const std::byte> make_rows(size_t begin, size_t count, std::span<std::byte> buffer, ThreadPool& pool,
+                                       RoundingError* rounding = nullptr) const;
+  bool keeps_values() const;  // no value of the source can change in this format
 
  private:
   size_t source_row(size_t row) const;  // where a matrix row, or a vector's value, lies in the source
@@ -41,8 +44,8 @@ class TensorRepacker {
   const std::byte* source_bytes(size_t row) const;
   void load(const std::byte* from, std::span<float> values) const;
   bool is_copyable(const std::byte* from, std::span<float> values) const;
-  // False when a value is refused. `values` is scratch for columns() values.
-  bool make_row(const std::byte* from, std::byte* out, std::span<float> values) const;
+  // False when a value is refused. `values` and `stored` are scratch for columns() values each.
+  bool make_row(const std::byte* from, std::byte* out, std::span<float> values, std::span<float> stored, RoundingError* rounding) const;
   [[noreturn]] void refuse(size_t begin, size_t count) const;  // names the first refused value of these rows
 
   const TensorPlan* plan_;

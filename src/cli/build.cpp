@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "builder/receipt.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -85,6 +86,7 @@ int build(BuildOptions options) {
     print("{}engine    {}: {}, {:.1f} M weights in {} ({:.2f} bits a weight), source {}, {:.1f} s\n", policy_lines(result.policy),
           escaped(options.output, 4000), shown_bytes(result.file_bytes), static_cast<double>(result.num_weights) / 1e6,
           shown_bytes(result.weight_bytes), result.bits_per_weight, shown_bytes(result.source_bytes), result.seconds);
+    for (const std::string& line : receipt_lines(result.receipt)) print("quality   {}\n", line);
     return 0;
   } catch (...) {
     report.clear();
@@ -105,6 +107,10 @@ VerbWork declare(CLI::App& app) {
   app.add_flag("--asymmetric,!--symmetric", options->has_zeros,
                "int4 groups with a zero point of their own (a quarter bit more at groups of 32)");
   add_text(app, "--calibration", options->calibration, "FILE", "Text for --method gptq (default: the one that ships with Quern)");
+  app.add_flag_function(
+      "--receipt,!--no-receipt", [options](int64_t count) { options->receipt = count > 0; },
+      "Measure perplexity, KL and first choices against the source on a fixed text and save them in the file (default: for models of at "
+      "most 2000 M weights)");
   add_number<size_t>(app, "-t,--threads", options->num_threads, 0, 1024, "Threads; 0: every core that this process may use");
   app.add_flag("--gguf-qwen1-long-context", options->gguf_qwen1_long_context,
                "GGUF of first-generation Qwen only: turn on dynamic NTK and logn attention, which such a file does not mention");

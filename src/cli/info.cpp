@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "builder/model_info.h"
+#include "builder/receipt.h"
 #include "builder/source_model.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -83,7 +84,7 @@ std::string for_people(const Json& info) {
       if (build.contains(key)) text += line(key, shown(build.at(key)));
     }
     if (build.contains("policy") && build.at("policy").contains("rule")) text += line("policy", shown(build.at("policy").at("rule")));
-    text += line("receipt", info.at("receipt").is_null() ? "none" : shown(info.at("receipt")));
+    for (const std::string& receipt : receipt_lines(info.at("receipt"))) text += line("quality", receipt);
   } else {
     std::string sizes;
     for (const auto& [dtype, bytes] : info.at("engine_bytes").items())

@@ -66,6 +66,7 @@ int show_plan(const PlanOptions& options) {
                       {"context", plan.context},
                       {"parallel", plan.parallel},
                       {"weights_bytes", plan.weights},
+                      {"unread_bytes", plan.embedding_in_place},
                       {"kv_cache_bytes", plan.kv_cache},
                       {"kv_bytes_per_token", plan.kv_bytes_per_token},
                       {"kv_blocks", plan.kv_blocks},
@@ -76,7 +77,11 @@ int show_plan(const PlanOptions& options) {
     write_stdout(out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
     return 0;
   }
-  write_stdout(row("weights", plan.weights, model.dtype) +
+  const std::string unread =
+      plan.embedding_in_place == 0
+          ? ""
+          : row("- unread", plan.embedding_in_place, "of the weights: embedding rows that stay in the file until their token occurs");
+  write_stdout(row("weights", plan.weights, model.dtype) + unread +
                row("KV cache", plan.kv_cache,
                    fmt::format("{} x {} tokens, {} bytes a token", plan.parallel, plan.context, plan.kv_bytes_per_token)) +
                row("workspace", plan.workspace(), "activations, kernels, tokenizer, program") +

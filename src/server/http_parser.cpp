@@ -74,8 +74,12 @@ size_t HttpParser::put(std::string_view input) {
 
 size_t HttpParser::put_head(std::string_view input) {
   size_t skipped = 0;
-  if (head_.empty() && input.starts_with("\r\n")) skipped = 2;  // an empty line after the body before: RFC 9112, section 2.2
-  if (head_.empty() && input == "\r") return 0;
+  // One empty line, after the body before: RFC 9112, section 2.2.
+  if (!skipped_line_ && head_.empty()) {
+    if (input == "\r") return 0;
+    if (input.starts_with("\r\n")) skipped = 2;
+    skipped_line_ = skipped > 0;
+  }
   input.remove_prefix(skipped);
   if (input.empty()) return skipped;
 

@@ -50,7 +50,8 @@ class HttpParser {
 
   HttpLimits limits_;
   State state_ = State::head;
-  std::string head_;  // until it is whole
+  bool skipped_line_ = false;  // an empty line before the head
+  std::string head_;           // until it is whole
   HttpRequest request_;
   ApiError error_;
   std::optional<ChunkedBody> chunks_;

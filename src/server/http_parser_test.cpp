@@ -47,6 +47,14 @@ TEST(HttpParser, TakesNothingOfTheNextRequest) {
   EXPECT_EQ(taken, one.size());
 }
 
+TEST(HttpParser, OneEmptyLineBeforeARequestAndNoMore) {
+  const std::string request = kHead + "Content-Length: 0\r\n\r\n";
+  for (size_t step = 1; step <= request.size(); ++step) {
+    EXPECT_EQ(parsed("\r\n" + request, step)->state(), HttpParser::State::complete) << step;
+    EXPECT_EQ(parsed("\r\n\r\n" + request, step)->state(), HttpParser::State::failed) << step;
+  }
+}
+
 struct Refused {
   const char* name;
   std::string bytes;

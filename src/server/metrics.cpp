@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "builder/receipt.h"
+
 namespace quern {
 namespace {
 
@@ -135,6 +137,19 @@ std::string ServerMetrics::text(const EngineStats& stats, const EngineOptions& o
   out += fmt::format("# HELP {0}cache_config_info The KV cache.\n# TYPE {0}cache_config_info gauge\n", prefix);
   out += fmt::format("{}cache_config_info{{{},block_size=\"{}\",num_blocks=\"{}\",enable_prefix_caching=\"{}\"}} 1\n", prefix, write.label,
                      options.block_tokens, stats.kv_blocks, options.enable_prefix_caching ? "True" : "False");
+  return out;
+}
+
+std::string quality_metrics(const Json& receipt, const std::string& prefix, const std::string& model_name) {
+  const std::optional<Quality> quality = measured_quality(receipt);
+  if (!quality) return "";
+  std::string out;
+  Writer write{out, prefix, fmt::format("model_name=\"{}\"", label_value(model_name))};
+  write.gauge("engine_quality_perplexity", "Of the engine on the text of its quality receipt, when it was built.", quality->perplexity);
+  write.gauge("engine_quality_source_perplexity", "Of its source on the same text.", quality->source_perplexity);
+  write.gauge("engine_quality_kl_mean", "KL of the engine from its source, mean over tokens, nats.", quality->kl_mean);
+  write.gauge("engine_quality_kl_p99", "The same, 99th percentile.", quality->kl_p99);
+  write.gauge("engine_quality_top1_agreement", "Share of tokens whose most likely id is the source's, 0 to 1.", quality->top1_agreement);
   return out;
 }
 

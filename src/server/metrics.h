@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "engine/engine.h"
 #include "engine/session.h"
 
@@ -40,5 +41,8 @@ struct ServerMetrics {
   Histogram time_to_first_token, inter_token_latency, time_per_output_token, e2e_latency, queue_time, prefill_time, decode_time,
       inference_time, prompt_tokens, generation_tokens, params_n, params_max_tokens;
 };
+
+// Gauges of what an engine file's quality receipt says; empty when nothing was measured.
+std::string quality_metrics(const Json& receipt, const std::string& prefix, const std::string& model_name);
 
 }  // namespace quern

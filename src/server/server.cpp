@@ -151,6 +151,9 @@ struct Server::State {
     if (model == nullptr) return refuse(exchange, *not_ready());
     HttpReply answer{.content_type = "text/plain; version=0.0.4; charset=utf-8"};
     answer.body = metrics.text(model->engine->stats(), model->engine->options(), options.metrics_prefix, model->name());
+    if (const EngineFile* file = model->engine->file()) {
+      answer.body += quality_metrics(file->metadata().receipt, options.metrics_prefix, model->name());
+    }
     reply(exchange, std::move(answer));
   }
 

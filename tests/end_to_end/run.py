@@ -164,6 +164,12 @@ def every_dtype_talks(shell):
         shell.ok("build", MODEL, "-o", engine, "--dtype", dtype)
         text = shell.ok("run", "-m", engine, "-p", "Once upon a time", "-n", "30", "--temp", "0")
         assert len(text.split()) > 10, (dtype, text)
+        receipt = json.loads(shell.ok("info", engine, "--json"))["receipt"]
+        assert ("quality" in receipt) == (dtype != "f32"), (dtype, receipt)
+        if dtype == "int4":
+            shell.ok("verify", engine, "--quality", "--source", MODEL)
+        elif dtype == "int8":
+            shell.ok("verify", engine, "--quality")
 
 
 def models_by_folder_are_cached(shell):

@@ -21,6 +21,7 @@ struct Lanes {
   using Codes = I;
   static constexpr bool kSignedBytes = true;  // vpmaddubsw saturates with codes beyond 7 bits: 8-bit codes go through their magnitude
   static constexpr size_t kFloatTile = 3, kIntegerTile = 4, kDirectTile = 2;
+  static constexpr bool kTwoPanels = false;  // at a time, in the registers of a tile
 
   static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

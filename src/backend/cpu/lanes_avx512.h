@@ -19,7 +19,8 @@ struct Lanes {
   using I = __m512i;                           // 16 ints
   using Codes = __m512i;                       // 16 lanes of 4 bytes
   static constexpr bool kSignedBytes = false;  // 8-bit codes are multiplied as unsigned, 128 added
-  static constexpr size_t kFloatTile = 12, kIntegerTile = 14, kDirectTile = 4;
+  static constexpr size_t kFloatTile = 12, kIntegerTile = 7, kDirectTile = 4;
+  static constexpr bool kTwoPanels = true;  // at a time, in the registers of a tile
 
   static F zero() { return _mm512_setzero_ps(); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

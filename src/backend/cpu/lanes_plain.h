@@ -28,6 +28,7 @@ struct Lanes {
   };
   static constexpr bool kSignedBytes = true;
   static constexpr size_t kFloatTile = 4, kIntegerTile = 4, kDirectTile = 2;
+  static constexpr bool kTwoPanels = false;  // at a time, in the registers of a tile
 
   template <class R = F, class Body>
   static R each(const Body& body) {

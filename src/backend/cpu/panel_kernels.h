@@ -38,124 +38,152 @@ struct UnpackedGroup {
   F offset(int i) const { return Lanes::load(reinterpret_cast<const float*>(p + U::kOffsets + i * kVector)); }
 };
 
-// A group of M rows of x as a tile has it: code(q, m) points at 4 codes, word(w, m) at a word.
-template <int M>
-struct TileGroup {
-  const int8_t* codes;
-  const float* words;
-  const int8_t* code(int q, int m) const { return codes + (q * M + m) * 4; }
-  const float* word(int w, int m) const { return words + w * M + m; }
-};
-
-// Neighbouring remainders of one group.
-struct RemainderGroup {
-  const Remainder* remainders;
-  const int8_t* code(int q, int m) const { return remainders[m].codes + q * 4; }
-  const float* word(int w, int m) const { return remainders[m].words + w; }
-};
-
-// y[m] += x's group . the group, for M rows.
-template <class S, int M, class View, class X>
-inline void add_group(const View& view, const X& x, F (&y)[M]) {
+// y[p][m] += x's group . the group of panel p, for M rows and P panels, which share what is loaded of x.
+template <class S, int P, int M, class View>
+inline void add_group(const View (&views)[P], const RoundedGroup* x, F (&y)[P][M]) {
   constexpr int kQuads = 8 / S::kHalves;
   LANES_UNROLL
   for (int half = 0; half < S::kHalves; ++half) {
     const int minus_sum = S::kHalves == 1 ? kMinusSum : kMinusSum0 + half, scaled_sum = S::kHalves == 1 ? kScaledSum : kScaledSum0 + half;
-    typename Lanes::Dot<S::kMaxCode, kQuads> dots[M];
+    typename Lanes::Dot<S::kMaxCode, kQuads> dots[P][M];
     LANES_UNROLL
     for (int m = 0; m < M; ++m) {
-      if constexpr (S::kShift >= 0) {
-        dots[m].start(Lanes::shift_left<S::kShift>(Lanes::load_all_i(x.word(minus_sum, m))));
-      } else {
-        dots[m].start(Lanes::all_i(0));
-      }
+      I from = Lanes::all_i(0);
+      if constexpr (S::kShift >= 0) from = Lanes::shift_left<S::kShift>(Lanes::load_all_i(&x[m].words[minus_sum]));
+      LANES_UNROLL
+      for (int p = 0; p < P; ++p) dots[p][m].start(from);
     }
     LANES_UNROLL
     for (int q = 0; q < kQuads; ++q) {
-      const Codes code = view.code(half * kQuads + q);
+      Codes codes[P];
       LANES_UNROLL
-      for (int m = 0; m < M; ++m) dots[m].add(code, x.code(half * kQuads + q, m), q);
+      for (int p = 0; p < P; ++p) codes[p] = views[p].code(half * kQuads + q);
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) {
+        LANES_UNROLL
+        for (int p = 0; p < P; ++p) dots[p][m].add(codes[p], x[m].codes + (half * kQuads + q) * 4, q);
+      }
     }
     LANES_UNROLL
     for (int m = 0; m < M; ++m) {
-      const F sum = Lanes::to_float(dots[m].end()), x_scale = Lanes::all(*x.word(kScale, m));
-      if constexpr (S::kScaled) {
-        y[m] = Lanes::fma(sum, Lanes::mul(view.scale(half), x_scale), y[m]);
-      } else {
-        y[m] = Lanes::fma(sum, x_scale, y[m]);
+      const F x_scale = Lanes::all(x[m].words[kScale]);
+      LANES_UNROLL
+      for (int p = 0; p < P; ++p) {
+        const F sum = Lanes::to_float(dots[p][m].end());
+        if constexpr (S::kScaled) {
+          y[p][m] = Lanes::fma(sum, Lanes::mul(views[p].scale(half), x_scale), y[p][m]);
+        } else {
+          y[p][m] = Lanes::fma(sum, x_scale, y[p][m]);
+        }
+        if constexpr (S::kOffset) y[p][m] = Lanes::fma(views[p].offset(half), Lanes::all(x[m].words[scaled_sum]), y[p][m]);
       }
-      if constexpr (S::kOffset) y[m] = Lanes::fma(view.offset(half), Lanes::all(*x.word(scaled_sum, m)), y[m]);
     }
   }
-}
-
-// rest[remainder's row] += remainder . the group.
-template <class S, class View>
-inline void add_remainder(const View& view, const Remainder* remainder, F& rest) {
-  F y[1] = {rest};
-  add_group<S, 1>(view, RemainderGroup{remainder}, y);
-  rest = y[0];
 }
 
 // Few rows: straight from the panel.
 template <class S>
 struct DirectKernel {
   template <int M>
-  static void run(const std::byte* panel, size_t columns, const int8_t* codes, const float* words, const Remainder* remainder, float* out) {
-    F y[M], rest[M];
-    for (int m = 0; m < M; ++m) y[m] = rest[m] = Lanes::zero();
+  static void run(const std::byte* panel, size_t columns, const RoundedGroup* x, const RoundedGroup* remainder, float* out) {
+    F y[1][M], rest[M];
+    for (int m = 0; m < M; ++m) y[0][m] = rest[m] = Lanes::zero();
     for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
       fetch_ahead<S>(panel);
       LANES_UNROLL
       for (int g = 0; g < S::kBlock / 32; ++g) {
         Group<S::kHalves> group;
         S::load(panel, g, group);
-        const LoadedGroup<S::kHalves> view{group};
-        add_group<S, M>(view, TileGroup<M>{codes, words}, y);
-        codes += kGroup * M;
-        words += kGroupWords * M;
-        for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder)
-          add_remainder<S>(view, remainder, rest[M == 1 ? 0 : remainder->row]);
+        const LoadedGroup<S::kHalves> views[1] = {{group}};
+        add_group<S>(views, x, y);
+        x += M;
+        for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder) {
+          F& row = rest[M == 1 ? 0 : remainder->row];
+          F sum[1][1] = {{row}};
+          add_group<S>(views, remainder, sum);
+          row = sum[0][0];
+        }
       }
     }
-    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, Lanes::add(y[m], rest[m]));
+    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, Lanes::add(y[0][m], rest[m]));
   }
 };
 
-// A tile of rows against unpacked groups; y is continued.
-template <class U>
+// P panels at work: groups unpacked to stages, `stage_step` bytes apart, and where their sums are.
+template <int P>
+struct Panels {
+  const std::byte* panel[P];
+  float *y[P], *rest[P];
+};
+
+template <int P>
+inline Panels<P> panels_of(const PanelTask& task) {
+  Panels<P> panels{{task.panel}, {task.y}, {task.rest}};
+  if constexpr (P == 2) {
+    panels.panel[1] = task.second;
+    panels.y[1] = task.second_y;
+    panels.rest[1] = task.rest + task.rows->rows * kLanes;
+  }
+  return panels;
+}
+
+// A tile of rows, the first of which is `row`, against unpacked groups; y is continued.
+template <class U, int P>
 struct TileKernel {
   template <int M>
-  static void run(const std::byte* stage, size_t groups, const int8_t* codes, const float* words, float* out) {
-    F y[M];
+  [[gnu::noinline]] static void run(const std::byte* stage, size_t groups, const RoundedGroup* x, const Panels<P>& panels, size_t row) {
+    F y[P][M];
     LANES_UNROLL
-    for (int m = 0; m < M; ++m) y[m] = Lanes::load(out + m * kLanes);
-    for (size_t g = 0; g < groups; ++g, stage += U::kBytes, codes += kGroup * M, words += kGroupWords * M) {
-      add_group<U, M>(UnpackedGroup<U>{stage}, TileGroup<M>{codes, words}, y);
+    for (int p = 0; p < P; ++p) {
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) y[p][m] = Lanes::load(panels.y[p] + (row + m) * kLanes);
+    }
+    for (size_t g = 0; g < groups; ++g, stage += U::kBytes, x += M) {
+      UnpackedGroup<U> views[P];
+      LANES_UNROLL
+      for (int p = 0; p < P; ++p) views[p].p = stage + p * (kStageBytes / P);
+      add_group<U>(views, x, y);
     }
     LANES_UNROLL
-    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, y[m]);
+    for (int p = 0; p < P; ++p) {
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) Lanes::store(panels.y[p] + (row + m) * kLanes, y[p][m]);
+    }
   }
 };
 
-// The remainders of a tile of `rows` rows whose groups lie in the stage that begins with group `first` and ends before `end`.
-template <class U, class View>
-inline void add_remainders(const std::byte* stage, size_t first, size_t end, size_t rows, const Remainder* remainder, float* rest) {
-  if (comes_in_pairs(rows)) {
-    for (; remainder->group < end; remainder += 2) {
-      float *const sum0 = rest + remainder[0].row * kLanes, *const sum1 = rest + remainder[1].row * kLanes;
-      F y[2] = {Lanes::load(sum0), Lanes::load(sum1)};
-      add_group<U, 2>(View{stage + (remainder->group - first) * U::kBytes}, RemainderGroup{remainder}, y);
-      Lanes::store(sum0, y[0]);
-      Lanes::store(sum1, y[1]);
+// A tile of remainders of one group.
+template <class U, int P>
+struct RemainderKernel {
+  template <int M>
+  [[gnu::noinline]] static void run(const std::byte* stage, const RoundedGroup* x, const Panels<P>& panels) {
+    F y[P][M];
+    UnpackedGroup<U> views[P];
+    LANES_UNROLL
+    for (int p = 0; p < P; ++p) {
+      views[p].p = stage + p * (kStageBytes / P);
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) y[p][m] = Lanes::load(panels.rest[p] + x[m].row * kLanes);
     }
-    return;
+    add_group<U>(views, x, y);
+    LANES_UNROLL
+    for (int p = 0; p < P; ++p) {
+      LANES_UNROLL
+      for (int m = 0; m < M; ++m) Lanes::store(panels.rest[p] + x[m].row * kLanes, y[p][m]);
+    }
   }
-  for (; remainder->group < end; ++remainder) {
-    float* const sum = rest + remainder->row * kLanes;
-    F total = Lanes::load(sum);
-    add_remainder<U>(View{stage + (remainder->group - first) * U::kBytes}, remainder, total);
-    Lanes::store(sum, total);
+};
+
+// The gathered remainders of groups [first, end), the first of which begins the stage.
+template <class U, int P>
+inline void add_remainders(const std::byte* stage, size_t first, size_t end, const PreparedRows& x, const Panels<P>& panels) {
+  for (size_t g = first; g < end; ++g, stage += U::kBytes) {
+    const size_t count = x.gathered_counts[g];
+    if (count == 0) continue;
+    const Tiles tiles(count, Lanes::kIntegerTile);
+    for (size_t t = 0; t < tiles.count; ++t) {
+      with_rows<RemainderKernel<U, P>, Lanes::kIntegerTile>(tiles.rows(t), stage, x.gathered + g * x.rows + tiles.first(t), panels);
+    }
   }
 }
 
@@ -172,52 +200,95 @@ inline void unpack_stage(const std::byte* panel, size_t columns, std::byte* stag
   }
 }
 
+// What is unpacked after this stage, fetched while tiles are multiplied: otherwise a core waits for memory with each panel. After the last
+// stage it is the first of the panels that a thread takes next, which lie behind these.
+template <int P>
+struct NextStage {
+  const std::byte* panel[P];
+  size_t bytes;
+  // Part `part` of `parts`.
+  void fetch(size_t part, size_t parts) const {
+    for (size_t i = bytes * part / parts / 64 * 64; i < bytes * (part + 1) / parts; i += 64) {
+      for (int p = 0; p < P; ++p) Lanes::prefetch_far(panel[p] + i);
+    }
+  }
+};
+
+template <class S, int P>
+inline NextStage<P> next_stage(const Panels<P>& panels, size_t columns, size_t k, size_t most) {
+  const size_t whole = columns / S::kBlock * S::kBytes + (S::kScaled ? 0 : kVector);
+  NextStage<P> next;
+  for (int p = 0; p < P; ++p) {
+    next.panel[p] = k < columns ? panels.panel[p] + k / S::kBlock * S::kBytes : panels.panel[P - 1] + (1 + static_cast<size_t>(p)) * whole;
+  }
+  next.bytes = (k < columns && columns - k < most ? columns - k : most) / S::kBlock * S::kBytes;
+  return next;
+}
+
 template <class S>
-inline void scale_rows(const PanelTask& task) {
+inline void scale_rows(const std::byte* panel, const PreparedRows& x, float* y) {
   if constexpr (!S::kScaled) {
-    const F scale = Lanes::load(reinterpret_cast<const float*>(task.panel + task.rows->padded_columns / S::kBlock * S::kBytes));
-    for (size_t i = 0; i < task.rows->rows * kLanes; i += kLanes) Lanes::store(task.y + i, Lanes::mul(Lanes::load(task.y + i), scale));
+    const F scale = Lanes::load(reinterpret_cast<const float*>(panel + x.padded_columns / S::kBlock * S::kBytes));
+    for (size_t i = 0; i < x.rows * kLanes; i += kLanes) Lanes::store(y + i, Lanes::mul(Lanes::load(y + i), scale));
+  }
+}
+
+template <int P>
+inline void clear_sums(const Panels<P>& panels, size_t rows) {
+  LANES_UNROLL
+  for (int p = 0; p < P; ++p) {
+    for (size_t i = 0; i < rows * kLanes; i += kLanes) {
+      Lanes::store(panels.y[p] + i, Lanes::zero());
+      Lanes::store(panels.rest[p] + i, Lanes::zero());
+    }
   }
 }
 
 // After the last stage.
-template <class S>
-inline void finish_integer(const PanelTask& task) {
-  for (size_t i = 0; i < task.rows->rows * kLanes; i += kLanes) {
-    Lanes::store(task.y + i, Lanes::add(Lanes::load(task.y + i), Lanes::load(task.rest + i)));
+template <class S, int P>
+inline void finish_integer(const Panels<P>& panels, const PreparedRows& x) {
+  LANES_UNROLL
+  for (int p = 0; p < P; ++p) {
+    float* const y = panels.y[p];
+    for (size_t i = 0; i < x.rows * kLanes; i += kLanes)
+      Lanes::store(y + i, Lanes::add(Lanes::load(y + i), Lanes::load(panels.rest[p] + i)));
+    scale_rows<S>(panels.panel[p], x, y);
   }
-  scale_rows<S>(task);
+}
+
+template <class S, int P>
+void multiply_by_tiles(const PanelTask& task) {
+  using U = Unpacked<S>;
+  constexpr size_t kColumns = kStage / P;
+  const PreparedRows& x = *task.rows;
+  const Panels<P> panels = panels_of<P>(task);
+  const size_t columns = x.padded_columns;
+  const Tiles tiles(x.rows, Lanes::kIntegerTile);
+  clear_sums(panels, x.rows);
+  for (size_t k = 0; k < columns; k += kColumns) {
+    const size_t part = columns - k < kColumns ? columns - k : kColumns;
+    LANES_UNROLL
+    for (int p = 0; p < P; ++p) {
+      unpack_stage<S>(panels.panel[p] + k / S::kBlock * S::kBytes, part, task.stage + p * (kStageBytes / P));
+    }
+    const NextStage<P> next = next_stage<S>(panels, columns, k + part, kColumns);
+    for (size_t t = 0; t < tiles.count; ++t) {
+      const size_t first = tiles.first(t), rows = tiles.rows(t);
+      next.fetch(t, tiles.count);
+      with_rows<TileKernel<U, P>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup,
+                                                       x.groups + first * num_groups(x) + k / kGroup * rows, panels, first);
+    }
+    add_remainders<U>(task.stage, k / kGroup, (k + part) / kGroup, x, panels);
+  }
+  finish_integer<S>(panels, x);
 }
 
 template <class S>
 void multiply_integer(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
-  const size_t columns = x.padded_columns;
-  if (x.rows <= Lanes::kDirectTile) {
-    with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, columns, x.codes, x.words, x.remainders, task.y);
-    scale_rows<S>(task);
-  } else {
-    using U = Unpacked<S>;
-    const Tiles tiles(x.rows, Lanes::kIntegerTile);
-    for (size_t i = 0; i < x.rows * kLanes; i += kLanes) {
-      Lanes::store(task.y + i, Lanes::zero());
-      Lanes::store(task.rest + i, Lanes::zero());
-    }
-    for (size_t k = 0, stage = 0; k < columns; k += kStage, ++stage) {
-      const size_t part = columns - k < kStage ? columns - k : kStage;
-      unpack_stage<S>(task.panel + k / S::kBlock * S::kBytes, part, task.stage);
-      for (size_t t = 0; t < tiles.count; ++t) {
-        const size_t first = tiles.first(t), rows = tiles.rows(t);
-        const int8_t* codes = x.codes + first * columns + k * rows;
-        const float* words = x.words + (first * columns + k * rows) / kGroup * kGroupWords;
-        with_rows<TileKernel<U>, Lanes::kIntegerTile>(rows, task.stage, part / kGroup, codes, words, task.y + first * kLanes);
-        add_remainders<U, UnpackedGroup<U>>(task.stage, k / kGroup, (k + part) / kGroup, rows,
-                                            x.remainders + first * remainders_a_row(x) + x.stage_remainders[t * num_stages(x) + stage],
-                                            task.rest + first * kLanes);
-      }
-    }
-    finish_integer<S>(task);
-  }
+  if (x.rows > Lanes::kDirectTile) return multiply_by_tiles<S, 1>(task);
+  with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, x.padded_columns, x.groups, x.remainders, task.y);
+  scale_rows<S>(task.panel, x, task.y);
 }
 
 // ---- Float weights.
@@ -323,13 +394,13 @@ void multiply_float8(const PanelTask& task) {
 
 // Without any format.
 constexpr PanelKernels make_bare_kernels(const char* name) {
-  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, false, prepare_rows, {}, store_rows};
+  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, prepare_rows, Lanes::kDirectTile, {}, {}, store_rows};
 }
 
-// Multiply<S>::run for every integer source.
+// Multiply<S>::run for every integer source, into a table by format.
 template <template <class> class Multiply>
-constexpr void set_integer_kernels(PanelKernels& k) {
-  const auto set = [&](Format format, void (*multiply)(const PanelTask&)) { k.multiply[static_cast<size_t>(format)] = multiply; };
+constexpr void set_integer_kernels(void (*(&table)[kNumFormats])(const PanelTask&)) {
+  const auto set = [&](Format format, void (*multiply)(const PanelTask&)) { table[static_cast<size_t>(format)] = multiply; };
   set(Format::i8, Multiply<I8Row>::run);
   set(Format::i8g32, Multiply<I8G<32>>::run);
   set(Format::i8g64, Multiply<I8G<64>>::run);
@@ -355,6 +426,11 @@ struct MultiplyInteger {
   static void run(const PanelTask& task) { multiply_integer<S>(task); }
 };
 
+template <class S>
+struct MultiplyTwo {
+  static void run(const PanelTask& task) { multiply_by_tiles<S, 2>(task); }
+};
+
 constexpr PanelKernels make_panel_kernels(const char* name) {
   PanelKernels k = make_bare_kernels(name);
   k.multiply[static_cast<size_t>(Format::f32)] = multiply_float<F32Source>;
@@ -362,7 +438,8 @@ constexpr PanelKernels make_panel_kernels(const char* name) {
   k.multiply[static_cast<size_t>(Format::bf16)] = multiply_float<Bf16Source>;
   k.multiply[static_cast<size_t>(Format::f8g32)] = multiply_float8<32>;
   k.multiply[static_cast<size_t>(Format::f8g128)] = multiply_float8<128>;
-  set_integer_kernels<MultiplyInteger>(k);
+  set_integer_kernels<MultiplyInteger>(k.multiply);
+  if constexpr (Lanes::kTwoPanels) set_integer_kernels<MultiplyTwo>(k.multiply_two);
   return k;
 }
 

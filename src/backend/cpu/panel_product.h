@@ -22,49 +22,43 @@ inline constexpr size_t kGroup = 32;     // columns that share a scale of x
 // A group keeps its remainder when its largest magnitude is above so many times the root of the row's mean square.
 inline constexpr float kRemainderAbove = 3;
 inline constexpr size_t kFloatBlock = 256;  // columns of a chain
-inline constexpr size_t kStage = 1024;      // columns of a panel that are unpacked at once, into kStageBytes
+inline constexpr size_t kStage = 1024;      // columns that are unpacked at once, of one panel or half of them of two, into kStageBytes
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
 inline constexpr size_t kNumFormats = 32;  // more than the enumerators of Format
 
-// Words of a group's header for one row, [words][rows of the tile]: scale (f32); -sum of the codes (i32) and scale * sum (f32) for the
-// whole group; the same for its halves.
+// Words of a group of one row: scale (f32); -sum of the codes (i32) and scale * sum (f32) for the whole group; the same for its halves.
 enum GroupWord : uint8_t { kScale, kMinusSum, kScaledSum, kMinusSum0, kMinusSum1, kScaledSum0, kScaledSum1, kGroupWords };
 
-// What rounding left of a group: codes in steps of 1/254 of the group's.
-struct alignas(64) Remainder {
+// A group of one row of x, or the remainder of one: what rounding left of it, in steps of 1/254 of the group's.
+struct alignas(64) RoundedGroup {
   int8_t codes[kGroup];
   float words[kGroupWords];
-  uint16_t group, row;  // in the row, in the tile
+  uint16_t group, row;  // of a remainder: in the row; in the tile, or, when gathered, in the call
 };
-static_assert(sizeof(Remainder) == 64);
+static_assert(sizeof(RoundedGroup) == 64);
 inline constexpr uint16_t kNoGroup = 0xffff;  // behind a tile's last remainder
 
 // Rows of x in the order in which kernels read them. Rows are cut into tiles of nearly equal size, at most `tile` rows; inside a tile
-// values are [columns][rows of the tile] f32, codes [columns / 4][rows][4] i8, words [columns / 32][kGroupWords][rows].
-// A null pointer: not wanted.
+// values are [columns][rows of the tile] f32, groups [columns / 32][rows of the tile]. A null pointer: not wanted.
 struct PreparedRows {
   size_t rows = 0, columns = 0;
-  size_t padded_columns = 0;  // of codes: a multiple of 32, zeros behind the end
+  size_t padded_columns = 0;  // of groups: a multiple of 32, zeros behind the end
   float* values = nullptr;
   uint32_t* pairs = nullptr;  // values rounded to bf16, [columns / 2][rows of the tile][2], a zero behind an odd end
   size_t float_tile = 1;
-  int8_t* codes = nullptr;
-  float* words = nullptr;
+  RoundedGroup* groups = nullptr;  // where a unit multiplies whole tiles, kMostTile - 1 more may be read behind the last
   size_t integer_tile = 1;
-  bool codes_by_row = false;             // codes are [columns / 32][rows][32], and 15 more rows may be read behind the last
-  Remainder* remainders = nullptr;       // of a tile: in order of groups, then rows, from first row * remainders_a_row on
-  uint32_t* stage_remainders = nullptr;  // of a tile: which is the first of each stage; [tiles][stages]
+  RoundedGroup* remainders = nullptr;  // of a tile: in order of groups, then rows, from first row * remainders_a_row on
+  // The remainders once more for rows that go by tiles: those of group g are gathered_counts[g] from g * rows on, in order of rows.
+  RoundedGroup* gathered = nullptr;
+  uint32_t* gathered_counts = nullptr;
 };
 
 // Of internal linkage, see above.
 namespace {
 inline size_t num_pairs(const PreparedRows& x) { return (x.columns + 1) / 2; }
 inline size_t num_groups(const PreparedRows& x) { return x.padded_columns / kGroup; }
-inline size_t num_stages(const PreparedRows& x) { return (x.padded_columns + kStage - 1) / kStage; }
-// In tiles of so many rows a group's remainders come in pairs, which share the weights that are loaded for them.
-inline bool comes_in_pairs(size_t rows) { return rows >= 5; }
-// Of the memory for them: a tile of 5 rows may have 6 a group, and there is one that ends the tile.
-inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) * 5 / 4 + 2; }
+inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) + 1; }  // of the memory for them: one ends a tile
 }  // namespace
 
 // rmsnorm (when `norm` is given) and preparing of rows [begin, end), whole tiles of integers; row m is x + row_ids[m] * columns (row_ids
@@ -79,13 +73,13 @@ struct PrepareTask {
   size_t begin = 0, end = 0;
 };
 
-// y[m][lane] = row m . output row `lane` of the panel, for every row of `rows`.
+// y[m][lane] = row m . output row `lane` of the panel, for every row of `rows`; the same for the second panel where there are two.
 struct PanelTask {
-  const std::byte* panel = nullptr;
+  const std::byte *panel = nullptr, *second = nullptr;
   const PreparedRows* rows = nullptr;
-  std::byte* stage = nullptr;  // kStageBytes, 64-byte aligned
-  float* y = nullptr;          // [rows][16], 64-byte aligned
-  float* rest = nullptr;       // [rows][16], for the sums of remainders
+  std::byte* stage = nullptr;               // kStageBytes, 64-byte aligned
+  float *y = nullptr, *second_y = nullptr;  // [rows][16], 64-byte aligned
+  float* rest = nullptr;                    // [2][rows][16], for the sums of remainders
 };
 
 // Moves `lanes` columns of y [rows][16] to out, row by row `stride` floats apart: out = y (+ bias) (+ residual).
@@ -103,9 +97,10 @@ struct PanelKernels {
   const char* name;
   size_t float_tile, integer_tile;
   bool rounds_to_bf16;  // x, for float weights: multiply reads `pairs`
-  bool codes_by_row;    // see PreparedRows
   void (*prepare)(const PrepareTask&);
+  size_t direct_tile;                               // so many rows multiply straight from the panel; more have their remainders gathered
   void (*multiply[kNumFormats])(const PanelTask&);  // by Format; null: none
+  void (*multiply_two[kNumFormats])(const PanelTask&);  // two panels with tiles of rows; null: none
   void (*store)(const StoreTask&);
 };
 

@@ -229,11 +229,11 @@ struct Q2_K {
   }
 };
 
-// A group of `Packed` as unpack_stage() leaves it: codes, then scales, then offsets.
-template <class Packed>
-struct Unpacked {
-  static constexpr int kHalves = Packed::kHalves, kMaxCode = Packed::kMaxCode, kShift = Packed::kShift;
-  static constexpr bool kScaled = Packed::kScaled, kOffset = Packed::kOffset;
+// A group as unpack_stage() leaves it: codes, then scales, then offsets.
+template <int kHalves_, int kMaxCode_, int kShift_, bool kScaled_, bool kOffset_>
+struct UnpackedAs {
+  static constexpr int kHalves = kHalves_, kMaxCode = kMaxCode_, kShift = kShift_;
+  static constexpr bool kScaled = kScaled_, kOffset = kOffset_;
   static constexpr int kScales = 8 * kVector, kOffsets = kScales + (kScaled ? kHalves * kVector : 0);
   static constexpr int kBlock = 32, kBytes = kOffsets + (kOffset ? kHalves * kVector : 0);
   static void store(std::byte* p, const Group<kHalves>& group) {
@@ -244,6 +244,8 @@ struct Unpacked {
     }
   }
 };
+template <class S>
+using Unpacked = UnpackedAs<S::kHalves, S::kMaxCode, S::kShift, S::kScaled, S::kOffset>;
 
 // Float sources: columns k (even) and k + 1 as floats. kBytes: of one column.
 struct F32Source {

@@ -31,19 +31,19 @@ struct TileUnit {
   }
   static void release() { _tile_release(); }
 
-  // sums [16][16] = rows of x, kGroup bytes apart, by vectors of weights.
+  // sums [16][16] = rows of x, a RoundedGroup apart, by vectors of weights.
   template <int kSet>
   static void multiply(const int8_t* x, const std::byte* weights, int32_t* sums) {
     written(weights);
     if constexpr (kSet == 0) {
       _tile_zero(0);
-      _tile_loadd(1, x, kGroup);
+      _tile_loadd(1, x, sizeof(RoundedGroup));
       _tile_loadd(2, weights, kVector);
       _tile_dpbssd(0, 1, 2);
       _tile_stored(0, sums, kVector);
     } else {
       _tile_zero(3);
-      _tile_loadd(4, x, kGroup);
+      _tile_loadd(4, x, sizeof(RoundedGroup));
       _tile_loadd(5, weights, kVector);
       _tile_dpbssd(3, 4, 5);
       _tile_stored(3, sums, kVector);

@@ -7,16 +7,19 @@
 #include "backend/cpu/panel_product.h"
 #include "backend/cpu/panels.h"
 #include "backend/cpu/qkv_finish.h"
+#include "backend/cpu/remainders.h"
 #include "backend/cpu/row_tiles.h"
 #include "base/thread_pool.h"
 
 namespace quern::cpu {
 namespace {
 
-// Rows that are prepared at once: so many that they stay in the second-level cache beside a stage of a panel, in whole tiles of every
-// instruction set.
-constexpr size_t kRowBlock = 504, kRowStep = 84, kRowBytes = 768 * 1024;
+// Rows that are prepared at once: so many that they, and as many remainders as a third of them, stay in the second-level cache beside a
+// stage of a panel. kRowStep: whole tiles of most instruction sets.
+constexpr size_t kRowBlock = 504, kRowStep = 42, kRowBytes = 512 * 1024;
 constexpr size_t kGrainBytes = 64 * 1024;  // of panels that a thread takes at once for few rows
+constexpr size_t kPanelsAThread = 8;       // where there are so many, threads take two at once
+constexpr size_t kGatherGroups = 8;        // whose remainders a thread gathers at once
 
 // Whether x stays in float32 for weights of the format.
 bool is_float(Format format) {
@@ -36,8 +39,8 @@ struct Input {
 
 size_t row_block(const Input& in) {
   const bool wide = std::ranges::any_of(in.w->parts, [](const Tensor& part) { return is_float(part.format); });
-  const size_t row_bytes = in.columns * (wide ? 4 : 2), rows = kRowBytes / std::max<size_t>(row_bytes, 1) / kRowStep * kRowStep;
-  return std::clamp(rows, kRowStep, kRowBlock);
+  const size_t row_bytes = in.columns * (wide ? 4 : 2), steps = kRowBytes / std::max<size_t>(row_bytes, 1) / kRowStep;
+  return std::clamp(steps * kRowStep, kRowStep, kRowBlock);
 }
 
 // Pieces of the workspace, 64-byte aligned; with a null base it only counts.
@@ -71,7 +74,6 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
   p.padded_columns = (in.columns + kGroup - 1) / kGroup * kGroup;
   p.float_tile = kernels.float_tile;
   p.integer_tile = kernels.integer_tile;
-  p.codes_by_row = kernels.codes_by_row;
   const auto has = [&](bool floats) {
     return std::ranges::any_of(in.w->parts, [&](const Tensor& part) { return is_float(part.format) == floats; });
   };
@@ -81,11 +83,12 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
     p.values = pieces.take<float>(rows * p.columns);
   }
   if (has(false)) {
-    const size_t behind = p.codes_by_row ? kMostTile : 0;
-    p.codes = pieces.take<int8_t>(rows * p.padded_columns + behind * kGroup);
-    p.words = pieces.take<float>(rows * num_groups(p) * kGroupWords + behind);
-    p.remainders = pieces.take<Remainder>(rows * remainders_a_row(p));
-    p.stage_remainders = pieces.take<uint32_t>(rows * num_stages(p));
+    p.groups = pieces.take<RoundedGroup>(rows * num_groups(p) + kMostTile);
+    p.remainders = pieces.take<RoundedGroup>(rows * remainders_a_row(p));
+    if (rows > kernels.direct_tile) {
+      p.gathered = pieces.take<RoundedGroup>(rows * num_groups(p) + kMostTile);
+      p.gathered_counts = pieces.take<uint32_t>(num_groups(p));
+    }
   }
   return p;
 }
@@ -97,7 +100,7 @@ ThreadSpace thread_space(const Input& in, const PanelKernels& kernels, Pieces& p
   space.stage = pieces.take<std::byte>(kStageBytes);
   space.y = pieces.take<float>(rows * kLanes);
   space.up = pieces.take<float>(rows * kLanes);
-  space.rest = pieces.take<float>(rows * kLanes);
+  space.rest = pieces.take<float>(2 * rows * kLanes);
   space.scratch = pieces.take<float>(std::min(rows, kernels.integer_tile) * (space.row.padded_columns));
   space.is_prepared = pieces.take<bool>(1);
   return space;
@@ -129,39 +132,50 @@ class Product {
 
   float* products() const { return products_; }
 
-  // Calls panel(space, rows, first row, panel index) for each block of rows and each of `count` panels of `bytes` bytes, then
-  // after(first row, rows) for the block.
-  template <class Panel, class After>
-  void run(size_t count, size_t bytes, const Panel& panel, const After& after) {
-    const size_t block = row_block(in_);
+  // Calls panels(space, rows, first row, first panel, how many: 1 or 2) for each block of rows and all of `count` panels of `bytes` bytes,
+  // then after(first row, rows) for the block.
+  template <class Panels, class After>
+  void run(size_t count, size_t bytes, const Panels& panels, const After& after) {
+    const size_t most = row_block(in_), blocks = std::max<size_t>(1, (in_.rows + most - 1) / most);
+    const size_t block = (in_.rows + blocks - 1) / blocks;  // nearly equal
     for (size_t first = 0; first < in_.rows; first += block) {
       PreparedRows rows = shared_;
       rows.rows = std::min(block, in_.rows - first);
       // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): null only where a workspace is planned, and nothing runs there
       for (size_t i = 0; i < info().num_threads; ++i) *space(i).is_prepared = false;
-      if (rows.rows > 1) {
-        const Tiles tiles(rows.rows, kernels_.integer_tile);
-        stream_.pool->parallel_for(tiles.count, 1, [&](size_t thread, size_t begin, size_t end) {
-          prepare(first, rows, space(thread), tiles.first(begin), tiles.first(end));
-        });
-      }
-      const size_t grain = rows.rows <= 8 ? std::max<size_t>(1, kGrainBytes / bytes) : 1;
+      if (rows.rows > 1) prepare_all(first, rows);
+      const bool by_tiles = rows.rows > kernels_.direct_tile, in_twos = by_tiles && count >= kPanelsAThread * info().num_threads;
+      const size_t grain = by_tiles ? (in_twos ? 2 : 1) : std::max<size_t>(1, kGrainBytes / bytes);
       stream_.pool->parallel_for(count, grain, [&](size_t thread, size_t begin, size_t end) {
         const ThreadSpace own = space(thread);
         if (rows.rows == 1 && !*own.is_prepared) {
           prepare(first, own.row, own, 0, 1);
           *own.is_prepared = true;
         }
-        for (size_t i = begin; i < end; ++i) panel(own, rows.rows == 1 ? own.row : rows, first, i);
+        for (size_t i = begin; i < end; i += 2) panels(own, rows.rows == 1 ? own.row : rows, first, i, std::min<size_t>(2, end - i));
       });
       after(first, rows.rows);
     }
   }
 
-  // y = rows . panel `index` of `part`.
-  void multiply(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, float* y) const {
-    kernels_.multiply[static_cast<size_t>(part.format)](
-        {.panel = part.data + index * panel_step(*in_.w, part), .rows = &rows, .stage = space.stage, .y = y, .rest = space.rest});
+  // space.y = rows . panel `index` of `part`; the same of another into space.up. The two are multiplied together where that is faster.
+  void multiply(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index) const {
+    kernels_.multiply[static_cast<size_t>(part.format)](task(space, rows, panel_of(part, index), space.y));
+  }
+  void multiply_two(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, const Tensor& other,
+                    size_t other_index) const {
+    const auto two = kernels_.multiply_two[static_cast<size_t>(part.format)];
+    PanelTask both = task(space, rows, panel_of(part, index), space.y);
+    if (two != nullptr && part.format == other.format && rows.rows > kernels_.direct_tile) {
+      both.second = panel_of(other, other_index);
+      both.second_y = space.up;
+      return two(both);
+    }
+    kernels_.multiply[static_cast<size_t>(part.format)](both);
+    kernels_.multiply[static_cast<size_t>(other.format)](task(space, rows, panel_of(other, other_index), space.up));
+  }
+  void multiply(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, size_t count) const {
+    count == 2 ? multiply_two(space, rows, part, index, part, index + 1) : multiply(space, rows, part, index);
   }
   void store(const StoreTask& task) const { kernels_.store(task); }
 
@@ -171,6 +185,19 @@ class Product {
   ThreadSpace space(size_t thread) const {
     Pieces pieces(threads_ + thread * thread_bytes_);
     return thread_space(in_, kernels_, pieces);
+  }
+  const std::byte* panel_of(const Tensor& part, size_t index) const { return part.data + index * panel_step(*in_.w, part); }
+  static PanelTask task(const ThreadSpace& space, const PreparedRows& rows, const std::byte* panel, float* y) {
+    return {.panel = panel, .rows = &rows, .stage = space.stage, .y = y, .rest = space.rest};
+  }
+
+  void prepare_all(size_t first, const PreparedRows& rows) const {
+    const Tiles tiles(rows.rows, kernels_.integer_tile);
+    stream_.pool->parallel_for(tiles.count, 1, [&](size_t thread, size_t begin, size_t end) {
+      prepare(first, rows, space(thread), tiles.first(begin), tiles.first(end));
+    });
+    if (rows.groups == nullptr || rows.rows <= kernels_.direct_tile) return;
+    stream_.pool->parallel_for(num_groups(rows), kGatherGroups, [&](size_t begin, size_t end) { gather_remainders(rows, begin, end); });
   }
   void prepare(size_t first, const PreparedRows& rows, const ThreadSpace& space, size_t begin, size_t end) const {
     kernels_.prepare({.x = in_.row_ids == nullptr ? in_.x + first * in_.columns : in_.x,
@@ -219,6 +246,20 @@ Input input(const HeadArgs& a) {
           .w = a.w};
 }
 
+// Panel `panel` of all parts one after the other: which part's, which of its panels, and where the part's columns begin.
+struct PartPanel {
+  const Tensor* part;
+  size_t index, first_column;
+};
+PartPanel part_panel(const Weight& w, size_t panel) {
+  size_t column = 0, i = 0;
+  for (; panel >= num_panels(w.parts[i]); ++i) {
+    panel -= num_panels(w.parts[i]);
+    column += w.parts[i].rows();
+  }
+  return {&w.parts[i], panel, column};
+}
+
 constexpr auto kNothing = [](size_t, size_t) {};
 
 void run(const LinearArgs& a, const PanelKernels& kernels, Stream& stream) {
@@ -227,16 +268,18 @@ void run(const LinearArgs& a, const PanelKernels& kernels, Stream& stream) {
   Product product(in, kernels, stream);
   product.run(
       num_panels(w), bytes_of(w),
-      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel) {
-        product.multiply(space, rows, w, panel, space.y);
-        const size_t column = panel * kLanes;
-        product.store({.y = space.y,
-                       .rows = rows.rows,
-                       .lanes = lanes_of(w, panel),
-                       .bias = a.bias ? a.bias.f32() + column : nullptr,
-                       .residual = a.residual ? a.residual.f32(first) + column : nullptr,
-                       .out = a.y.f32(first) + column,
-                       .stride = w.rows()});
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel, size_t n) {
+        product.multiply(space, rows, w, panel, n);
+        for (size_t i = 0; i < n; ++i) {
+          const size_t column = (panel + i) * kLanes;
+          product.store({.y = i == 0 ? space.y : space.up,
+                         .rows = rows.rows,
+                         .lanes = lanes_of(w, panel + i),
+                         .bias = a.bias ? a.bias.f32() + column : nullptr,
+                         .residual = a.residual ? a.residual.f32(first) + column : nullptr,
+                         .out = a.y.f32(first) + column,
+                         .stride = w.rows()});
+        }
       },
       kNothing);
 }
@@ -248,19 +291,18 @@ void run(const QkvArgs& a, const PanelKernels& kernels, Stream& stream) {
   for (const Tensor& part : a.w->parts) count += num_panels(part);
   product.run(
       count, bytes_of(a.w->parts[0]),
-      [&](const ThreadSpace& space, const PreparedRows& rows, size_t, size_t panel) {
-        size_t column = 0, i = 0;
-        for (; panel >= num_panels(a.w->parts[i]); ++i) {
-          panel -= num_panels(a.w->parts[i]);
-          column += a.w->parts[i].rows();
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t, size_t panel, size_t n) {
+        const PartPanel one = part_panel(*a.w, panel), two = part_panel(*a.w, panel + n - 1);
+        n == 2 ? product.multiply_two(space, rows, *one.part, one.index, *two.part, two.index)
+               : product.multiply(space, rows, *one.part, one.index);
+        for (size_t i = 0; i < n; ++i) {
+          const PartPanel& at = i == 0 ? one : two;
+          product.store({.y = i == 0 ? space.y : space.up,
+                         .rows = rows.rows,
+                         .lanes = lanes_of(*at.part, at.index),
+                         .out = product.products() + at.first_column + at.index * kLanes,
+                         .stride = in.products});
         }
-        const Tensor& part = a.w->parts[i];
-        product.multiply(space, rows, part, panel, space.y);
-        product.store({.y = space.y,
-                       .rows = rows.rows,
-                       .lanes = lanes_of(part, panel),
-                       .out = product.products() + column + panel * kLanes,
-                       .stride = in.products});
       },
       [&](size_t first, size_t rows) {
         stream.pool->parallel_for(rows, 2, [&](size_t begin, size_t end) {
@@ -275,15 +317,16 @@ void run(const GateUpArgs& a, const PanelKernels& kernels, Stream& stream) {
   Product product(in, kernels, stream);
   product.run(
       num_panels(gate), bytes_of(gate) + bytes_of(up),
-      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel) {
-        product.multiply(space, rows, gate, panel, space.y);
-        product.multiply(space, rows, up, panel, space.up);
-        product.store({.y = space.y,
-                       .up = space.up,
-                       .rows = rows.rows,
-                       .lanes = lanes_of(gate, panel),
-                       .out = a.y.f32(first) + panel * kLanes,
-                       .stride = gate.rows()});
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel, size_t n) {
+        for (const size_t end = panel + n; panel < end; ++panel) {
+          product.multiply_two(space, rows, gate, panel, up, panel);
+          product.store({.y = space.y,
+                         .up = space.up,
+                         .rows = rows.rows,
+                         .lanes = lanes_of(gate, panel),
+                         .out = a.y.f32(first) + panel * kLanes,
+                         .stride = gate.rows()});
+        }
       },
       kNothing);
 }
@@ -294,13 +337,15 @@ void run(const HeadArgs& a, const PanelKernels& kernels, Stream& stream) {
   Product product(in, kernels, stream);
   product.run(
       num_panels(w), bytes_of(w),
-      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel) {
-        product.multiply(space, rows, w, panel, space.y);
-        product.store({.y = space.y,
-                       .rows = rows.rows,
-                       .lanes = lanes_of(w, panel),
-                       .out = a.logits.f32(first) + panel * kLanes,
-                       .stride = w.rows()});
+      [&](const ThreadSpace& space, const PreparedRows& rows, size_t first, size_t panel, size_t n) {
+        product.multiply(space, rows, w, panel, n);
+        for (size_t i = 0; i < n; ++i) {
+          product.store({.y = i == 0 ? space.y : space.up,
+                         .rows = rows.rows,
+                         .lanes = lanes_of(w, panel + i),
+                         .out = a.logits.f32(first) + (panel + i) * kLanes,
+                         .stride = w.rows()});
+        }
       },
       kNothing);
 }

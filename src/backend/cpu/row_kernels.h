@@ -33,22 +33,22 @@ inline float remainder_limit(const float* x, size_t columns) {
   return kRemainderAbove * __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(columns));
 }
 
-// The words of a group, `step` rows in the tile, from its codes as floats.
-inline void put_words(F low, F high, float scale, float* words, size_t step) {
+// The words of a group from its codes as floats.
+inline void put_words(F low, F high, float scale, RoundedGroup& to) {
   const int32_t sum0 = Lanes::sum_i(Lanes::to_int(low)), sum1 = Lanes::sum_i(Lanes::to_int(high));
-  const auto put = [&](int word, int32_t value) { __builtin_memcpy(words + static_cast<size_t>(word) * step, &value, 4); };
-  words[kScale * step] = scale;
+  const auto put = [&](int word, int32_t value) { __builtin_memcpy(to.words + word, &value, 4); };
+  to.words[kScale] = scale;
   put(kMinusSum, -(sum0 + sum1));
   put(kMinusSum0, -sum0);
   put(kMinusSum1, -sum1);
-  words[kScaledSum * step] = scale * static_cast<float>(sum0 + sum1);
-  words[kScaledSum0 * step] = scale * static_cast<float>(sum0);
-  words[kScaledSum1 * step] = scale * static_cast<float>(sum1);
+  to.words[kScaledSum] = scale * static_cast<float>(sum0 + sum1);
+  to.words[kScaledSum0] = scale * static_cast<float>(sum0);
+  to.words[kScaledSum1] = scale * static_cast<float>(sum1);
 }
 
-// One group of a row: 32 bytes of codes and the words, and whether it has a remainder.
+// One group of a row, and whether it has a remainder.
 // scale = max|x| / 127. The largest magnitude is found in the bits, so that a NaN or an infinity becomes the scale and so the result.
-inline bool quantize_group(const float* x, float limit, int8_t* codes, float* words, size_t step, Remainder* remainder) {
+inline bool quantize_group(const float* x, float limit, RoundedGroup& to, RoundedGroup& remainder) {
   const I magnitude = Lanes::all_i(0x7fffffff);
   F low = Lanes::load(x), high = Lanes::load(x + kLanes);
   const int32_t bits =
@@ -57,55 +57,39 @@ inline bool quantize_group(const float* x, float limit, int8_t* codes, float* wo
   __builtin_memcpy(&most, &bits, 4);
   const float scale = most / 127.F;
   if (!(most < __builtin_inff())) {
-    Lanes::store_bytes(codes, Lanes::zero(), Lanes::zero());
-    put_words(Lanes::zero(), Lanes::zero(), scale, words, step);
+    Lanes::store_bytes(to.codes, Lanes::zero(), Lanes::zero());
+    put_words(Lanes::zero(), Lanes::zero(), scale, to);
     return false;
   }
   const F inverse = Lanes::all(scale > 0x1p-120F ? 1.F / scale : 0.F);  // below, all codes are 0
   low = Lanes::mul(low, inverse);
   high = Lanes::mul(high, inverse);
   const F whole_low = Lanes::round(low), whole_high = Lanes::round(high);
-  Lanes::store_bytes(codes, whole_low, whole_high);
-  put_words(whole_low, whole_high, scale, words, step);
+  Lanes::store_bytes(to.codes, whole_low, whole_high);
+  put_words(whole_low, whole_high, scale, to);
   if (!(most > limit)) return false;
   const F steps = Lanes::all(254.F);  // half a step becomes 127
   low = Lanes::round(Lanes::mul(Lanes::sub(low, whole_low), steps));
   high = Lanes::round(Lanes::mul(Lanes::sub(high, whole_high), steps));
-  Lanes::store_bytes(remainder->codes, low, high);
-  put_words(low, high, scale / 254.F, remainder->words, 1);
+  Lanes::store_bytes(remainder.codes, low, high);
+  put_words(low, high, scale / 254.F, remainder);
   return true;
 }
 
-// Tile `tile` of normalized rows x, `padded_columns` apart, to codes, words and remainders.
+// Tile `tile` of normalized rows x, `padded_columns` apart, to groups and remainders.
 inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t tile, const float* x) {
   const size_t first = tiles.first(tile), rows = tiles.rows(tile), columns = to.padded_columns, groups = num_groups(to);
   float limits[kMostTile];
   for (size_t m = 0; m < rows; ++m) limits[m] = remainder_limit(x + m * columns, columns);
-  int8_t* codes = to.codes + first * columns;
-  float* words = to.words + first * groups * kGroupWords;
-  Remainder* const begin = to.remainders + first * remainders_a_row(to);
-  Remainder* remainder = begin;
-  for (size_t g = 0; g < groups; ++g, codes += kGroup * rows, words += kGroupWords * rows) {
-    if (g % (kStage / kGroup) == 0)
-      to.stage_remainders[tile * num_stages(to) + g / (kStage / kGroup)] = static_cast<uint32_t>(remainder - begin);
-    const Remainder* const of_group = remainder;
-    for (size_t m = 0; m < rows; ++m) {
-      alignas(64) int8_t group[kGroup];
-      if (quantize_group(x + m * columns + g * kGroup, limits[m], group, words + m, rows, remainder)) {
+  RoundedGroup* group = to.groups + first * groups;
+  RoundedGroup* remainder = to.remainders + first * remainders_a_row(to);
+  for (size_t g = 0; g < groups; ++g) {
+    for (size_t m = 0; m < rows; ++m, ++group) {
+      if (quantize_group(x + m * columns + g * kGroup, limits[m], *group, *remainder)) {
         remainder->group = static_cast<uint16_t>(g);
         remainder->row = static_cast<uint16_t>(m);
         ++remainder;
       }
-      if (to.codes_by_row) {
-        __builtin_memcpy(codes + m * kGroup, group, kGroup);
-      } else {
-        for (size_t q = 0; q < kGroup; q += 4) __builtin_memcpy(codes + (q * rows + 4 * m), group + q, 4);
-      }
-    }
-    if (comes_in_pairs(rows) && (remainder - of_group) % 2 != 0) {  // one more of zeros, of another row
-      const auto row = static_cast<uint16_t>((remainder[-1].row + 1U) % rows);
-      *remainder = {.codes = {}, .words = {}, .group = static_cast<uint16_t>(g), .row = row};
-      ++remainder;
     }
   }
   remainder->group = kNoGroup;
@@ -140,7 +124,7 @@ void prepare_rows(const PrepareTask& task) {
         }
       }
     }
-    if (to.codes != nullptr && place + 1 == tiles.rows(tile)) quantize_tile(to, tiles, tile, task.scratch);
+    if (to.groups != nullptr && place + 1 == tiles.rows(tile)) quantize_tile(to, tiles, tile, task.scratch);
   }
 }
 

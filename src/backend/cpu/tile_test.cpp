@@ -4,6 +4,7 @@
 // After its lanes.
 #include "backend/cpu/op_fixture.h"
 #include "backend/cpu/panels.h"
+#include "backend/cpu/remainders.h"
 #include "backend/cpu/tile_kernels.h"
 
 namespace quern::cpu {
@@ -19,7 +20,8 @@ struct ModelUnit {
     for (size_t m = 0; m < 16; ++m) {
       for (size_t n = 0; n < 16; ++n) {
         int32_t sum = 0;
-        for (size_t k = 0; k < width; ++k) sum += x[m * kGroup + k] * static_cast<int8_t>(weights[k / 4 * 64 + n * 4 + k % 4]);
+        for (size_t k = 0; k < width; ++k)
+          sum += x[m * sizeof(RoundedGroup) + k] * static_cast<int8_t>(weights[k / 4 * 64 + n * 4 + k % 4]);
         sums[m * 16 + n] = sum;
       }
     }
@@ -37,18 +39,19 @@ std::vector<float> product(const PanelKernels& kernels, const Owned& x, const st
   p.padded_columns = (columns + kGroup - 1) / kGroup * kGroup;
   p.float_tile = kernels.float_tile;
   p.integer_tile = kernels.integer_tile;
-  p.codes_by_row = kernels.codes_by_row;
   // What lies behind the end may be read and changes nothing.
-  std::vector<int8_t> codes(rows * p.padded_columns + kMostTile * kGroup, 113);
-  std::vector<float> words(rows * num_groups(p) * kGroupWords + kMostTile, std::nanf("")), y(rows * kLanes), rest(y);
-  std::vector<float> scratch(kMostTile * p.padded_columns);
-  std::vector<Remainder> remainders(rows * remainders_a_row(p));
-  std::vector<uint32_t> stages(rows * num_stages(p));
-  p.codes = codes.data();
-  p.words = words.data();
+  RoundedGroup poison;
+  std::memset(&poison, 0x7f, sizeof(poison));
+  std::vector<RoundedGroup> groups(rows * num_groups(p) + kMostTile, poison), gathered(groups);
+  std::vector<float> y(rows * kLanes), rest(2 * y.size()), scratch(kMostTile * p.padded_columns);
+  std::vector<RoundedGroup> remainders(rows * remainders_a_row(p));
+  std::vector<uint32_t> counts(num_groups(p));
+  p.groups = groups.data();
   p.remainders = remainders.data();
-  p.stage_remainders = stages.data();
+  p.gathered = gathered.data();
+  p.gathered_counts = counts.data();
   kernels.prepare({.x = x.f32(), .scratch = scratch.data(), .rows = &p, .begin = 0, .end = rows});
+  gather_remainders(p, 0, num_groups(p));
   const Storage stage = host_bytes(kStageBytes);
   kernels.multiply[static_cast<size_t>(format)]({.panel = panel, .rows = &p, .stage = stage.data(), .y = y.data(), .rest = rest.data()});
   return y;
