@@ -102,8 +102,9 @@ class Bad:
             time.sleep(0.3)
             stub.process.send_signal(signal.SIGSTOP)
             time.sleep(10.5)
-            connection.sendall(HEAD[40:] + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
             stub.process.send_signal(signal.SIGCONT)
+            time.sleep(0.3)  # its clocks are looked at before the rest comes
+            connection.sendall(HEAD[40:] + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
             connection.settimeout(5 * SLOW)
             assert statuses(connection.recv(65536))[:1] == [200]
 
