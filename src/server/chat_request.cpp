@@ -11,6 +11,8 @@ namespace {
 
 constexpr size_t kMaxIgnoredHeader = 512;
 
+}  // namespace
+
 std::string read_content(const Json& content, const std::string& path) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) throw field_error(path, "want a string or an array of text parts, found {}", found_value(content));
@@ -27,6 +29,8 @@ std::string read_content(const Json& content, const std::string& path) {
   }
   return joined;
 }
+
+namespace {
 
 std::string read_role(const RequestFields& message) {
   const std::string role = message.required_text("role");

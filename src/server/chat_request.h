@@ -25,6 +25,8 @@ struct ChatPrompt {
 // from: tools keep the order of their keys.
 ChatPrompt read_chat_prompt(const RequestFields& fields, std::string_view text, const ServedModel& model);
 
+// The text of a string or of an array of text parts. Anything else is a 400 that names it.
+std::string read_content(const Json& content, const std::string& path);
 std::vector<ChatMessage> read_chat_messages(const Json& messages, const std::string& path);
 
 GenerationPlan read_chat_request(std::string_view body, const ServedModel& model);

@@ -316,6 +316,12 @@ void Connection::on_write(bool ok, size_t bytes) {
   advance();
 }
 
+void Connection::forgive(double seconds) {
+  phase_start_ += seconds;
+  last_read_ += seconds;
+  if (last_write_ != 0) last_write_ += seconds;
+}
+
 void Connection::tick(double now) {
   if (is_closed_) return;
   const ConnectionLimits& limits = host_->limits;

@@ -33,6 +33,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ~Connection();
 
   void start();
+  // The process did not run for so long: nobody has waited for that time.
+  void forgive(double seconds);
   // Closes or answers what has waited too long.
   void tick(double now);
   bool is_closed() const { return is_closed_; }

@@ -21,6 +21,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr auto kTick = std::chrono::milliseconds(100);
+constexpr double kLongPause = 1;  // seconds without a beat: the process was stopped, or the machine slept
 
 }  // namespace
 
@@ -79,8 +80,10 @@ struct HttpServer::State {
     timer.async_wait([this](error_code ec) {
       if (ec) return;
       const double now = monotonic_seconds();
+      const double pause = now - last_beat - std::chrono::duration<double>(kTick).count();
       last_beat = now;
       const std::vector<std::shared_ptr<Connection>> present = connections;
+      if (pause > kLongPause) std::ranges::for_each(present, [&](const auto& connection) { connection->forgive(pause); });
       for (const auto& connection : present) connection->tick(now);
       std::erase_if(connections, [](const auto& connection) { return connection->is_closed(); });
       count = connections.size();

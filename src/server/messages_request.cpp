@@ -148,8 +148,7 @@ GenerationPlan read_messages_request(std::string_view body, const ServedModel& m
   plan.masks = tools_constraint(prompt.tools, *model.constraints);
   set_reasoning(plan.params, model, opens_thinking(prompt.pieces), prompt.thinking_budget);
   fit_prompt(plan.prompts[0], plan.params, common, model, "messages");
-  plan.is_stream = common.is_stream;
-  plan.cache_salt = common.cache_salt;
+  set_common(plan, common, 1);
 
   MessagesAnswerOptions options;
   options.id = "msg_" + random_id().substr(0, 24);

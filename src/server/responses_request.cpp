@@ -50,7 +50,9 @@ class InputReader {
       add(std::move(message));
     } else if (type == "function_call_output") {
       item.text("call_id");
-      messages_.push_back({.role = "tool", .content = item.required_text("output")});
+      const Json* output = item.find("output");
+      if (output == nullptr) item.required_text("output");
+      messages_.push_back({.role = "tool", .content = read_content(*output, item.path_of("output"))});
     } else if (type == "reasoning") {
       ChatMessage message{.role = "assistant", .content = ""};
       message.has_reasoning = true;
@@ -94,7 +96,25 @@ std::optional<bool> read_effort(const RequestFields& fields) {
   return effort == "none" ? std::optional(false) : std::nullopt;
 }
 
-std::string number_text(double value) { return fmt::format("{}", value); }
+// The members of a response that repeat the request, as JSON text that starts with a comma. Clients' types want all of them.
+std::string echo_of(const RequestFields& fields, const SamplingParams& params, const ToolsRequest& tools) {
+  const auto given = [&](const char* name, const char* otherwise) {
+    const Json* value = fields.find(name);
+    return value == nullptr ? std::string(otherwise) : value->dump();
+  };
+  Json text = fields.has("text") ? *fields.find("text") : Json::object();
+  if (!text.contains("format")) text["format"] = {{"type", "text"}};
+  if (text["format"].is_object() && text["format"].value("type", "") == "json_schema" && !text["format"].contains("name")) {
+    text["format"]["name"] = "answer";
+  }
+  const std::string max_tokens = params.max_tokens ? fmt::format("{}", *params.max_tokens) : "null";
+  return fmt::format(
+      R"(,"parallel_tool_calls":{},"tool_choice":{},"tools":{},"temperature":{},"top_p":{},"max_output_tokens":{},)"
+      R"("previous_response_id":null,"instructions":{},"metadata":{},"reasoning":{},"store":false,"text":{},"truncation":"disabled")",
+      tools.one_call_at_most ? "false" : "true", given("tool_choice", tools.may_call ? R"("auto")" : R"("none")"), given("tools", "[]"),
+      params.temperature, params.top_p, max_tokens, given("instructions", "null"), given("metadata", "{}"), given("reasoning", "null"),
+      text.dump());
+}
 
 }  // namespace
 
@@ -119,9 +139,7 @@ GenerationPlan read_responses_request(std::string_view body, const ServedModel& 
   plan.masks = read_responses_constraint(fields, body, tools, *model.constraints);
   set_reasoning(plan.params, model, opens_thinking(pieces), read_thinking_budget(fields));
   fit_prompt(plan.prompts[0], plan.params, common, model, "input");
-  plan.is_stream = common.is_stream;
-  plan.priority = common.priority;
-  plan.cache_salt = common.cache_salt;
+  set_common(plan, common, 1);
 
   ResponsesAnswerOptions options;
   options.id = "resp_" + random_id();
@@ -130,14 +148,7 @@ GenerationPlan read_responses_request(std::string_view body, const ServedModel& 
   options.parser = parser_options(model, tools, opens_thinking(pieces), true);
   options.prompt_tokens = plan.prompts[0].size();
   options.is_stream = common.is_stream;
-  const Json* given_tools = fields.find("tools");
-  const std::string max_tokens = plan.params.max_tokens ? fmt::format("{}", *plan.params.max_tokens) : "null";
-  options.echoed = fmt::format(
-      R"(,"parallel_tool_calls":{},"tool_choice":"{}","tools":{},"temperature":{},"top_p":{},"max_output_tokens":{},)"
-      R"("previous_response_id":null,"instructions":{},"metadata":{{}},"store":false,"text":{{"format":{{"type":"text"}}}},"truncation":"disabled")",
-      tools.one_call_at_most ? "false" : "true", tools.may_call ? "auto" : "none", given_tools == nullptr ? "[]" : given_tools->dump(),
-      number_text(plan.params.temperature), number_text(plan.params.top_p), max_tokens,
-      fields.has("instructions") ? fields.find("instructions")->dump() : "null");
+  options.echoed = echo_of(fields, plan.params, tools);
   plan.answer = std::make_unique<ResponsesAnswer>(model, std::move(options));
   plan.ignored_fields = ignored_header(fields);
   return plan;

@@ -180,11 +180,11 @@ void fit_prompt(std::vector<TokenId>& prompt, const SamplingParams& params, cons
   }
   if (prompt.size() < context && wanted <= context - prompt.size()) return;
   ApiError error = api_error(400, "exceed_context_size_error", "context_length_exceeded", "");
-  error.message =
+  error.message =  // begins as OpenAI's does: LiteLLM and its kin know the error by these words
       params.max_tokens && prompt.size() < context
-          ? fmt::format("The prompt has {} tokens and max_tokens is {}; together they exceed the context of {} tokens.", prompt.size(),
-                        wanted, context)
-          : fmt::format("The prompt has {} tokens; the context of {} tokens leaves no room for an answer.", prompt.size(), context);
+          ? fmt::format("This model's maximum context length is {} tokens; the prompt has {} and max_tokens is {}.", context, prompt.size(),
+                        wanted)
+          : fmt::format("This model's maximum context length is {} tokens; the prompt has {}.", context, prompt.size());
   error.param = params.max_tokens && prompt.size() < context ? "max_tokens" : field;
   error.prompt_and_context = {prompt.size(), context};
   throw error;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "text/number_range.h"
+#include "text/schema_disjoint.h"
 #include "text/schema_merge.h"
 #include "text/schema_numbers.h"
 #include "text/schema_strings.h"
@@ -13,7 +14,7 @@ namespace quern {
 namespace {
 
 constexpr int kMaxSchemaDepth = 32;
-constexpr size_t kMaxProperties = 1000, kMaxEnumValues = 5000, kMaxRepeats = 4096, kMaxCounted = 64, kMaxIndent = 16;
+constexpr size_t kMaxProperties = 1000, kMaxEnumValues = 5000, kMaxRepeats = 4096, kMaxCounted = 64, kMaxIndent = 16, kMaxOneOf = 128;
 constexpr auto kNoRule = static_cast<uint32_t>(-1);
 
 using Node = Grammar::Node;
@@ -78,38 +79,10 @@ class SchemaCompiler {
   Node byte(Node from, char c) { return grammar_.add_text(from, std::string_view(&c, 1)); }
 
   void check_keywords(const OrderedJson& schema) const {
-    static constexpr const char* kKnown[] = {"type",
-                                             "properties",
-                                             "required",
-                                             "additionalProperties",
-                                             "propertyNames",
-                                             "minProperties",
-                                             "maxProperties",
-                                             "items",
-                                             "prefixItems",
-                                             "minItems",
-                                             "maxItems",
-                                             "enum",
-                                             "const",
-                                             "anyOf",
-                                             "oneOf",
-                                             "allOf",
-                                             "$ref",
-                                             "minLength",
-                                             "maxLength",
-                                             "pattern",
-                                             "format",
-                                             "minimum",
-                                             "maximum",
-                                             "exclusiveMinimum",
-                                             "exclusiveMaximum",
-                                             "multipleOf",
-                                             "nullable"};
     for (const auto& [name, unused] : schema.items()) {
-      if (is_annotation(name)) continue;
-      if (std::ranges::none_of(kKnown, [&, &key = name](const char* known) { return key == known; }))
-        refuse(name, "this keyword is not supported");
+      if (!is_annotation(name) && !is_rule(name)) refuse(name, "this keyword is not supported");
     }
+    if (schema.contains("uniqueItems") && schema.at("uniqueItems") != false) refuse("uniqueItems", "this keyword is not supported");
     if (schema.contains("nullable") && schema.at("nullable") != false) refuse("nullable", "want a type that lists null");
   }
 
@@ -193,11 +166,20 @@ class SchemaCompiler {
     OrderedJson base = schema;
     base.erase(name);
     const bool has_base = has_other_rules(schema, name);
+    std::vector<OrderedJson> schemas;
+    for (const OrderedJson& each : list) schemas.push_back(has_base ? merged(base, each) : each);
+    if (std::string_view(name) == "oneOf") check_one_of(schemas);
     const Node to = grammar_.add_node();
-    for (const OrderedJson& each : list) {
-      grammar_.add_free(value(separate(from), has_base ? merged(base, each) : each, depth + 1), to);
-    }
+    for (const OrderedJson& each : schemas) grammar_.add_free(value(separate(from), each, depth + 1), to);
     return to;
+  }
+  // What is written for one alternative of a oneOf must fit no other.
+  void check_one_of(const std::vector<OrderedJson>& schemas) const {
+    if (schemas.size() > kMaxOneOf) refuse("oneOf", fmt::format("want at most {} alternatives", kMaxOneOf));
+    const auto both = first_overlap(schemas, [this](const OrderedJson& target) -> const OrderedJson& { return target_of(target); });
+    if (!both) return;
+    refuse("oneOf", fmt::format("a value may fit alternatives {} and {} at once; say anyOf, or tell them apart by a type or a constant",
+                                both->first, both->second));
   }
   // A node of its own behind `from`, so that loops of one alternative stay in it.
   Node separate(Node from) {

@@ -49,6 +49,10 @@ const Case kCases[] = {
     {R"({"type":"array","items":{"type":"integer"}})",
      {"[]", "[1]", "[1, 2,3]", "[\n  1,\n  2\n]"},
      {"[1,]", "[,1]", "[true]", "[1 2]", "["}},
+    {R"({"oneOf":[{"type":"object","properties":{"k":{"const":"x"},"v":{"type":"integer"}},"required":["k","v"]},{"type":"null"}]})",
+     {R"({"k":"x","v":1})", "null"},
+     {R"({"k":"y","v":1})", "{}"}},
+    {R"({"type":"array","items":{"type":"integer"},"uniqueItems":false,"x-order":1})", {"[1,1]"}, {"1"}},
     {R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":2})", {"[1]", "[1,2]"}, {"[]", "[1,2,3]"}},
     {R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":false,"minItems":2})",
      {R"([1,"a"])"},
@@ -113,6 +117,46 @@ const Case kCases[] = {
      {R"({"a":9,"b":1})"},
      {R"({"a":10})"}},
 };
+
+// oneOf is kept where its alternatives exclude each other, and refused by name where that cannot be shown.
+TEST(JsonSchema, AlternativesOfOneOfExcludeEachOther) {
+  const std::pair<const char*, bool> cases[] = {
+      {R"([{"type":"integer"},{"type":"string"},{"type":["null","boolean"]}])", true},
+      {R"([{"type":"integer"},{"type":"number"}])", false},
+      {R"([{"type":"integer","maximum":4},{"type":"number","minimum":5}])", true},
+      {R"([{"type":"integer","maximum":5},{"type":"number","minimum":5}])", false},
+      {R"([{"type":"integer","exclusiveMaximum":5},{"type":"number","minimum":5}])", true},
+      {R"([{"const":"a"},{"enum":["b","c"]},{"const":1}])", true},
+      {R"([{"const":"a"},{"enum":["b","a"]}])", false},
+      {R"([{"const":"a"},{"type":"string"}])", false},
+      {R"([{"type":"string","pattern":"a"},{"type":"string","pattern":"b"}])", false},
+      {R"([{"properties":{"kind":{"const":"x"}},"required":["kind"]},{"properties":{"kind":{"const":"y"}},"required":["kind"]}])", true},
+      {R"([{"properties":{"kind":{"const":"x"}},"required":["kind"]},{"properties":{"kind":{"const":"y"}}}])", false},
+      {R"([{"properties":{"a":{}},"required":["a"]},{"properties":{"b":{}},"required":["b"]}])", true},
+      {R"([{"properties":{"a":{}},"required":["a"],"additionalProperties":true},{"properties":{"b":{}},"required":["b"]}])", false},
+      {R"([{"type":"object","properties":{"a":{}}},{"type":"object","properties":{"b":{}}}])", false},
+      {R"([{"type":"integer"},{"properties":{"a":{}},"required":["a"]}])", false},  // without a type the second lets an integer pass
+      {R"([{"type":"integer"},{"type":"object","properties":{"a":{}},"required":["a"]}])", true},
+      {R"([{"anyOf":[{"type":"null"},{"const":3}]},{"type":"string"}])", true},
+      {R"([{"$ref":"#/$defs/cat"},{"$ref":"#/$defs/dog"}])", true},
+      {R"([{"$ref":"#/$defs/cat"},{"$ref":"#/$defs/cat"}])", false},
+      {R"([{"$ref":"#/$defs/cat","required":["name"]},{"$ref":"#/$defs/dog"}])", true},
+      {R"([{"$ref":"#"},{"type":"string"}])", false},
+  };
+  const std::string defs =
+      R"("$defs":{"cat":{"type":"object","properties":{"pet":{"const":"cat"},"name":{"type":"string"}},"required":["pet"]},)"
+      R"("dog":{"type":"object","properties":{"pet":{"const":"dog"}},"required":["pet"]}})";
+  for (const auto& [list, is_exact] : cases) {
+    const std::string schema = "{" + defs + R"(,"discriminator":{"propertyName":"pet"},"oneOf":)" + list + "}";
+    try {
+      json_schema_grammar(parse_ordered_json(schema, "schema"), "format");
+      EXPECT_TRUE(is_exact) << list;
+    } catch (const Error& error) {
+      EXPECT_FALSE(is_exact) << list << ": " << error.message();
+      EXPECT_TRUE(error.message().starts_with("format: oneOf: ")) << error.message();
+    }
+  }
+}
 
 TEST(JsonSchema, WhatFitsPassesAndNothingElse) {
   const auto tokenizer = vocabulary();

@@ -121,10 +121,43 @@ const OrderedJson* schema_at(const OrderedJson& root, const std::string& referen
   return found;
 }
 
-bool is_annotation(const std::string& keyword) {
-  static constexpr const char* kNames[] = {"title",    "description", "default",  "examples",  "$schema", "$id",
-                                           "$comment", "deprecated",  "readOnly", "writeOnly", "$defs",   "definitions"};
+bool is_rule(const std::string& keyword) {
+  static constexpr const char* kNames[] = {"type",
+                                           "properties",
+                                           "required",
+                                           "additionalProperties",
+                                           "propertyNames",
+                                           "minProperties",
+                                           "maxProperties",
+                                           "items",
+                                           "prefixItems",
+                                           "minItems",
+                                           "maxItems",
+                                           "enum",
+                                           "const",
+                                           "anyOf",
+                                           "oneOf",
+                                           "allOf",
+                                           "$ref",
+                                           "minLength",
+                                           "maxLength",
+                                           "pattern",
+                                           "format",
+                                           "minimum",
+                                           "maximum",
+                                           "exclusiveMinimum",
+                                           "exclusiveMaximum",
+                                           "multipleOf",
+                                           "nullable",
+                                           "uniqueItems"};
   return std::ranges::any_of(kNames, [&](const char* name) { return keyword == name; });
+}
+
+bool is_annotation(const std::string& keyword) {
+  static constexpr const char* kNames[] = {"title",       "description",   "default",      "examples",        "example",         "$schema",
+                                           "$id",         "$comment",      "deprecated",   "readOnly",        "writeOnly",       "$defs",
+                                           "definitions", "discriminator", "externalDocs", "contentEncoding", "contentMediaType"};
+  return keyword.starts_with("x-") || std::ranges::any_of(kNames, [&](const char* name) { return keyword == name; });
 }
 
 OrderedJson merged_schemas(const OrderedJson& a, const OrderedJson& b, const Resolve& resolve, int depth) {

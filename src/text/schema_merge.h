@@ -14,6 +14,8 @@ OrderedJson merged_schemas(const OrderedJson& a, const OrderedJson& b, const std
 // The place in `root` that a reference names, "#" or a JSON pointer behind it; null when there is none.
 const OrderedJson* schema_at(const OrderedJson& root, const std::string& reference);
 
+// Keywords that json_schema_grammar() keeps.
+bool is_rule(const std::string& keyword);
 // Keywords that say nothing about what fits.
 bool is_annotation(const std::string& keyword);
 

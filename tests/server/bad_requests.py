@@ -7,6 +7,7 @@ left behind. Prints "N of N" classes and the number of inputs.
 import json
 import os
 import pathlib
+import signal
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from checks import Stub  # pylint: disable=wrong-import-position
 
+SLOW_ONES = ("h01", "h02", "h15")  # these wait beside the others
 SLOW = 5 if "QUERN_SLOW" in os.environ else 1
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"prompt":"abc","max_tokens":2}'
@@ -91,6 +93,20 @@ class Bad:
                 except OSError:
                     break
             assert statuses(answer)[:1] == [408] and time.monotonic() - start < 13 * SLOW, answer
+
+    def h15_a_pause(self):
+        """A server that was stopped for longer than it lets clients wait has not lost them."""
+        with Stub(os.path.abspath(sys.argv[1])) as stub, socket.create_connection(("127.0.0.1", stub.port)) as connection:
+            self.count()
+            connection.sendall(HEAD[:40])
+            time.sleep(0.3)
+            stub.process.send_signal(signal.SIGSTOP)
+            time.sleep(10.5)
+            stub.process.send_signal(signal.SIGCONT)
+            time.sleep(0.3)  # its clocks are looked at before the rest comes
+            connection.sendall(HEAD[40:] + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+            connection.settimeout(5 * SLOW)
+            assert statuses(connection.recv(65536))[:1] == [200]
 
     def h02_bodies_that_never_end(self):
         answer = self.raw(HEAD + b"Content-Length: 1000\r\n\r\n{", 14)
@@ -301,11 +317,11 @@ def main():
             except Exception as error:  # pylint: disable=broad-except
                 failures.append(f"FAILED {name}: {type(error).__name__}: {error}")
 
-        slow = [threading.Thread(target=run, args=(name,)) for name in names if name.startswith(("h01", "h02"))]
+        slow = [threading.Thread(target=run, args=(name,)) for name in names if name.startswith(SLOW_ONES)]
         for thread in slow:
             thread.start()
         for name in names:
-            if not name.startswith(("h01", "h02")):
+            if not name.startswith(SLOW_ONES):
                 run(name)
         for thread in slow:
             thread.join()

@@ -36,7 +36,7 @@ class Client:
     leaving_seconds = 0.5  # those who leave do so within this time
 
     def __init__(self, port, counts, seed):
-        self.port, self.counts, self.random = port, counts, random.Random(seed)
+        self.port, self.counts, self.random, self.pause = port, counts, random.Random(seed), 0
 
     def request(self):
         """A body, and the text that must come back; None where a refusal must."""
@@ -84,6 +84,7 @@ class Client:
         status = int(head.split()[1]) if head.startswith(b"HTTP/1.1 ") else 0
         if status in (429, 503) or (status == 400 and wanted is None):
             self.counts.refused += 1
+            self.pause = 1 + self.random.random() if status != 400 else 0  # as Retry-After says
             return
         if status != 200 or wanted is None:
             self.counts.lost += 1
@@ -106,7 +107,9 @@ class Client:
 
     async def run(self, end):
         while time.monotonic() < end:
+            self.pause = 0
             await self.once()
+            await asyncio.sleep(self.pause)
 
 
 class GreedyClient(Client):
