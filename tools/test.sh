@@ -53,7 +53,10 @@ elif [ "$rooms" != off ]; then
   step "tests under the sanitizers" ctest --test-dir build/asan --output-on-failure -j "$jobs" -R "^(${rooms// /|})\$"
 fi
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
-if [ -n "$nvcc" ]; then step "CUDA compile" build cuda -- -DCMAKE_CUDA_COMPILER="$nvcc" -DQUERN_CUDA_ARCHITECTURES=90a-real; fi
+# Of the CUDA build the kernels and the programs that test them: the rest is compiled above.
+if [ -n "$nvcc" ]; then
+  step "CUDA compile" build cuda cuda_test cuda_bench -- -DCMAKE_CUDA_COMPILER="$nvcc" -DQUERN_CUDA_ARCHITECTURES=90a-real -DQUERN_PRECOMPILE=OFF
+fi
 
 printf '\nmake test, %d s:%s\n\n%d passed, %d failed\n' $SECONDS "$summary" $passed $failed
 [ $failed -eq 0 ]

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -180,12 +181,13 @@ class Measurement {
     for (size_t i = 0; i < last.size(); ++i) weights[i % columns] += static_cast<double>(last[i]) * last[i];
     const TensorRepacker repacker(plan, model_.config, Format::f32, escaped(plan.engine_name));
     std::vector<std::byte> room(slice * repacker.row_bytes());
-    std::vector<float> rounded(slice * columns);
+    std::vector<float> values(slice * columns), rounded(slice * columns);
     double power = 0;
     for (size_t begin = 0; begin < plan.shape.rows(); begin += slice) {
       const size_t count = std::min(slice, plan.shape.rows() - begin);
       const std::span<const std::byte> bytes = repacker.make_rows(begin, count, room, pool_);
-      const std::span<const float> rows(reinterpret_cast<const float*>(bytes.data()), count * columns);
+      std::memcpy(values.data(), bytes.data(), bytes.size());  // a source's own bytes lie where its file has them
+      const std::span<const float> rows = std::span(values).first(count * columns);
       for (size_t i = 0; i < rows.size(); ++i) power += weights[i % columns] * rows[i] * rows[i];
       for (size_t f = 0; f < costs.size(); ++f) {
         costs[f] += rounding_cost(rows, columns, tensor.formats[f].format, weights, std::span(rounded).first(rows.size()), pool_);

@@ -29,7 +29,7 @@ std::vector<TokenId> end_ids_for(const SamplingParams& params, const std::vector
   std::vector<TokenId> ids(params.stop_token_ids.begin(), params.stop_token_ids.end());
   if (!params.ignore_eos) ids.insert(ids.end(), model_end_ids.begin(), model_end_ids.end());
   std::ranges::sort(ids);
-  ids.erase(std::ranges::unique(ids).begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
 }
 

@@ -51,7 +51,7 @@ GenerationDefaults read_generation_defaults(const EngineFile& file, const Tokeni
     }
   }
   std::ranges::sort(defaults.end_ids);
-  defaults.end_ids.erase(std::ranges::unique(defaults.end_ids).begin(), defaults.end_ids.end());
+  defaults.end_ids.erase(std::unique(defaults.end_ids.begin(), defaults.end_ids.end()), defaults.end_ids.end());
   return defaults;
 }
 
