@@ -17,14 +17,17 @@ void check(cublasStatus_t status, const char* what) {
 
 }  // namespace
 
-#define QUERN_CUBLASLT_FUNCTIONS(X)                                                                                           \
-  X(cublasLtCreate)                                                                                                           \
-  X(cublasLtDestroy)                                                                                                          \
-  X(cublasLtMatmul)                                                                                                           \
-  X(cublasLtMatmulAlgoGetHeuristic)                                                                                           \
-  X(cublasLtMatmulDescCreate)                                                                                                 \
-  X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) \
-      X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)
+#define QUERN_CUBLASLT_FUNCTIONS(X) \
+  X(cublasLtCreate)                 \
+  X(cublasLtDestroy)                \
+  X(cublasLtMatmul)                 \
+  X(cublasLtMatmulAlgoGetHeuristic) \
+  X(cublasLtMatmulDescCreate)       \
+  X(cublasLtMatmulDescDestroy)      \
+  X(cublasLtMatmulDescSetAttribute) \
+  X(cublasLtMatrixLayoutCreate)     \
+  X(cublasLtMatrixLayoutDestroy)    \
+  X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)
 
 struct Cublaslt::Functions {
 #define QUERN_MEMBER(name) decltype(&::name) name = nullptr;
