@@ -85,7 +85,7 @@ double cgroup_quota(std::string_view membership, const std::string& root) {
       quota = tighter(quota, path_quota(root + "/unified", path));
     } else if (fmt::format(",{},", controllers).find(",cpu,") != std::string::npos) {
       quota = tighter(quota, path_quota(root + "/cpu", path));
-      quota = tighter(quota, path_quota(root + '/' + controllers, path));
+      quota = tighter(quota, path_quota(fmt::format("{}/{}", root, controllers), path));
     }
   }
   return quota;
