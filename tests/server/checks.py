@@ -411,6 +411,8 @@ class Checks:
                 thread.start()
             for thread in threads:
                 thread.join()
+            if self.engine:  # with what masks over a real vocabulary take
+                client.message("A pet as JSON.", response_format={"type": "json_object"}, max_tokens=40)
             status = pathlib.Path(f"/proc/{serve.process.pid}/status").read_text(encoding="utf-8")
             peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
         self.note = f"plan {plan / 2**20:.1f} MiB, peak {peak / 2**20:.1f} MiB"
