@@ -380,7 +380,7 @@ class Checks:
         with self.serve() as serve:
             reply = Client(serve.port).post("/v1/embeddings", {"input": "x"})
             assert reply.status == 400 and "pooling" in reply.json["error"]["message"], reply.text
-            assert Client(serve.port).post("/v1/rerank", {"query": "x", "documents": ["y"]}).status == 404
+            assert Client(serve.port).post("/v1/rerank", {"query": "x", "documents": ["y"]}).status == 400
         self.note = "no pooling model: refused with the reason"
 
     def check_14(self):
