@@ -103,6 +103,14 @@ inline uint16_t rounded_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
 }
 
+// A row of normalized x, zeros behind its end, into its place of its tile.
+inline void put_tile_pairs(const PreparedRows& to, size_t row, const float* x) {
+  auto* place = reinterpret_cast<uint16_t*>(to.tile_pairs + (row / kMostTile * num_tiles(to) * kMostTile + row % kMostTile) * 16);
+  for (size_t tile = 0; tile < num_tiles(to); ++tile, x += 32, place += 2 * 16 * kMostTile) {
+    for (size_t i = 0; i < 32; ++i) place[i] = rounded_bf16(x[i]);
+  }
+}
+
 void prepare_rows(const PrepareTask& task) {
   const PreparedRows& to = *task.rows;
   const Tiles tiles(to.rows, to.integer_tile);
@@ -124,6 +132,7 @@ void prepare_rows(const PrepareTask& task) {
         }
       }
     }
+    if (to.tile_pairs != nullptr) put_tile_pairs(to, row, x);
     if (to.groups != nullptr && place + 1 == tiles.rows(tile)) quantize_tile(to, tiles, tile, task.scratch);
   }
 }
