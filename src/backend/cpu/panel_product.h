@@ -26,8 +26,8 @@ inline constexpr size_t kStage = 1024;      // columns that are unpacked at once
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
 inline constexpr size_t kNumFormats = 32;  // more than the enumerators of Format
 
-// Words of a group of one row: scale (f32); -sum of the codes (i32) and scale * sum (f32) for the whole group; the same for its halves.
-enum GroupWord : uint8_t { kScale, kMinusSum, kScaledSum, kMinusSum0, kMinusSum1, kScaledSum0, kScaledSum1, kGroupWords };
+// Words of a group of one row: scale (f32); -sum of the codes (i32) of the whole group and of its halves; scale * sum (f32) of the same.
+enum GroupWord : uint8_t { kScale, kMinusSum, kMinusSum0, kMinusSum1, kScaledSum, kScaledSum0, kScaledSum1, kGroupWords };
 
 // A group of one row of x, or the remainder of one: what rounding left of it, in steps of 1/254 of the group's.
 struct alignas(64) RoundedGroup {
