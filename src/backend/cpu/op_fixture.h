@@ -76,7 +76,10 @@ inline bool is_float(Format f) {
 
 // How a row of kernels sums: all rows of one arithmetic give the same bits.
 inline std::string arithmetic_of(const Weight& w, std::string_view row) {
-  return w.layout == kCanonical ? "canonical" : row.ends_with("_bf16") ? "panels of bf16" : "panels";
+  return w.layout == kCanonical       ? "canonical"
+         : row.ends_with("_amx_bf16") ? "tiles of bf16"
+         : row.ends_with("_bf16")     ? "panels of bf16"
+                                      : "panels";
 }
 
 // Row `x` as it is multiplied with weights of `format`: in panels integer formats see it rounded to 8 bits in groups of 32, and groups of
@@ -84,7 +87,7 @@ inline std::string arithmetic_of(const Weight& w, std::string_view row) {
 inline std::vector<float> as_multiplied(const float* x, size_t count, Format format, const std::string& arithmetic) {
   std::vector<float> seen(x, x + count);
   if (arithmetic == "canonical") return seen;
-  if (arithmetic == "panels of bf16") {
+  if (arithmetic.ends_with(" of bf16")) {
     for (float& value : seen) value = bf16_to_f32(f32_to_bf16(value));
     return seen;
   }
