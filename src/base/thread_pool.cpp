@@ -46,10 +46,14 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
 }  // namespace
 
 struct ThreadPool::State {
-  alignas(kLine) std::atomic<uint32_t> round{0};                     // one more each run
-  alignas(kLine) std::atomic<uint32_t> working{0};                   // workers that have not finished this round
-  alignas(kLine) const std::function<void(size_t)>* work = nullptr;  // null: stop. Written before `round`, read after it
-  std::atomic<bool> failed{false};
+  // What the caller and the workers of a round agree on. A worker counts itself in before it begins and out when it has ended; in a round
+  // that needs everyone all are counted from the start. A closed round takes nobody in: on a busy machine a worker that has no core yet is
+  // not waited for, its parts are taken by the others.
+  static constexpr uint32_t kCount = 0x3fff, kEveryone = 0x4000, kClosed = 0x8000, kRoundShift = 16;
+  alignas(kLine) std::atomic<uint32_t> round{0};       // one more each run; workers wait for it
+  alignas(kLine) std::atomic<uint32_t> gate{kClosed};  // low half of the round, closed, everyone, workers inside; the caller waits for it
+  alignas(kLine) const std::function<void(size_t)>* work = nullptr;  // written before the gate opens, read inside
+  std::atomic<bool> stopping{false}, failed{false};
   std::exception_ptr error;  // of the thread that set `failed`
   bool running = false;      // caller only
   std::vector<std::thread> workers;
@@ -66,30 +70,75 @@ struct ThreadPool::State {
     }
   }
 
-  void worker(size_t thread_index) {
-    for (uint32_t seen = 0;;) {
-      seen = wait_for_change(round, seen);
-      if (work == nullptr) return;
-      call(thread_index);
-      if (working.fetch_sub(1, std::memory_order_acq_rel) == 1) working.notify_one();
+  bool enter(uint32_t seen) {
+    uint32_t now = gate.load(std::memory_order_acquire);
+    for (;;) {
+      if (now >> kRoundShift != (seen & 0xffff) || (now & kClosed) != 0) return false;
+      if ((now & kEveryone) != 0) return true;
+      if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
     }
   }
 
-  void begin_round(const std::function<void(size_t)>* new_work) {
+  void leave() {
+    const uint32_t before = gate.fetch_sub(1, std::memory_order_acq_rel);
+    if ((before & kCount) == 1 && (before & (kClosed | kEveryone)) != 0) gate.notify_one();
+  }
+
+  void worker(size_t thread_index) {
+    for (uint32_t seen = 0;;) {
+      seen = wait_for_change(round, seen);
+      if (stopping.load(std::memory_order_acquire)) return;
+      if (!enter(seen)) continue;
+      seen = round.load(std::memory_order_relaxed);  // it cannot move on while this worker is inside
+      call(thread_index);
+      leave();
+    }
+  }
+
+  void begin_round(const std::function<void(size_t)>* new_work, bool needs_everyone) {
     work = new_work;
-    working.store(static_cast<uint32_t>(workers.size()), std::memory_order_relaxed);
-    round.fetch_add(1, std::memory_order_release);
+    const uint32_t next = round.load(std::memory_order_relaxed) + 1;
+    gate.store(next << kRoundShift | (needs_everyone ? kEveryone | static_cast<uint32_t>(workers.size()) : 0), std::memory_order_release);
+    round.store(next, std::memory_order_release);
     round.notify_all();
   }
 
+  // Returns when no worker is inside, and none will be.
+  void end_round(bool needs_everyone) {
+    uint32_t now = needs_everyone ? gate.load(std::memory_order_acquire) : gate.fetch_or(kClosed, std::memory_order_acq_rel) | kClosed;
+    while ((now & kCount) != 0) now = wait_for_change(gate, now);
+    gate.store(kClosed, std::memory_order_relaxed);
+  }
+
+  void run(const std::function<void(size_t)>& new_work, bool needs_everyone) {
+    CHECK(!running, "run() inside run()");
+    running = true;
+    if (workers.empty()) {
+      work = &new_work;
+      call(0);
+    } else {
+      begin_round(&new_work, needs_everyone);
+      call(0);
+      end_round(needs_everyone);
+    }
+    running = false;
+    if (failed.load(std::memory_order_acquire)) {
+      failed.store(false, std::memory_order_relaxed);
+      std::rethrow_exception(std::exchange(error, nullptr));
+    }
+  }
+
   void stop() {
-    begin_round(nullptr);
+    stopping.store(true, std::memory_order_release);
+    round.fetch_add(1, std::memory_order_release);
+    round.notify_all();
     for (std::thread& thread : workers) thread.join();
   }
 };
 
 ThreadPool::ThreadPool(size_t num_threads) : state_(std::make_unique<State>()) {
   if (num_threads == 0) num_threads = usable_cores();
+  CHECK(num_threads <= State::kCount, "{} threads", num_threads);
   state_->workers.reserve(num_threads - 1);
   state_->shares = std::vector<State::Share>(num_threads);
   try {
@@ -105,24 +154,7 @@ ThreadPool::~ThreadPool() { state_->stop(); }
 
 size_t ThreadPool::num_threads() const { return state_->workers.size() + 1; }
 
-void ThreadPool::run(const std::function<void(size_t)>& work) {
-  State& s = *state_;
-  CHECK(!s.running, "run() inside run()");
-  s.running = true;
-  if (s.workers.empty()) {
-    s.work = &work;
-    s.call(0);
-  } else {
-    s.begin_round(&work);
-    s.call(0);
-    for (uint32_t left = s.working.load(std::memory_order_acquire); left != 0;) left = wait_for_change(s.working, left);
-  }
-  s.running = false;
-  if (s.failed.load(std::memory_order_acquire)) {
-    s.failed.store(false, std::memory_order_relaxed);
-    std::rethrow_exception(std::exchange(s.error, nullptr));
-  }
-}
+void ThreadPool::run(const std::function<void(size_t)>& work) { state_->run(work, true); }
 
 void ThreadPool::parallel_for(size_t count, size_t grain, const Part& work) {
   CHECK(grain > 0, "grain 0");
@@ -137,7 +169,7 @@ void ThreadPool::parallel_for(size_t count, size_t grain, const Part& work) {
   for (size_t thread = 0; thread < threads; ++thread) {
     s.shares[thread].next.store(thread == 0 ? 0 : share_end(thread - 1), std::memory_order_relaxed);
   }
-  run([&](size_t thread) {
+  const std::function<void(size_t)> take_parts = [&](size_t thread) {
     for (size_t i = 0; i < threads; ++i) {
       const size_t owner = thread + i < threads ? thread + i : thread + i - threads, end = share_end(owner);
       std::atomic<size_t>& next = s.shares[owner].next;
@@ -148,7 +180,8 @@ void ThreadPool::parallel_for(size_t count, size_t grain, const Part& work) {
         work(thread, begin, std::min(end, begin + grain));
       }
     }
-  });
+  };
+  s.run(take_parts, false);
 }
 
 void ThreadPool::parallel_for(size_t count, size_t grain, const std::function<void(size_t, size_t)>& work) {

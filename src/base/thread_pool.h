@@ -25,7 +25,8 @@ class ThreadPool {
 
   // Calls work(thread_index, begin, end) over disjoint parts of [0, count), each at most `grain` long. Thread i takes the i-th share of
   // the range from its start onwards, then helps the others, so which thread takes which part is not fixed and the work must not depend
-  // on it. After an exception parts that nobody has begun are left out.
+  // on it. A worker that the system gives no core before the range has been dealt out is not waited for. After an exception parts that
+  // nobody has begun are left out.
   using Part = std::function<void(size_t thread_index, size_t begin, size_t end)>;
   void parallel_for(size_t count, size_t grain, const Part& work);
   void parallel_for(size_t count, size_t grain, const std::function<void(size_t begin, size_t end)>& work);

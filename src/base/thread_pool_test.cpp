@@ -64,6 +64,23 @@ TEST(ThreadPool, AnExceptionIsRethrownAndThePoolGoesOn) {
   EXPECT_EQ(calls, 3);
 }
 
+// More threads than cores: workers come late to most rounds, and must neither miss one that needs everyone nor touch one that is over.
+TEST(ThreadPool, LateWorkersAreLeftOut) {
+  ThreadPool pool(8);
+  std::vector<int> calls(8);
+  for (int round = 0; round < 400; ++round) {
+    std::vector<int> taken(64);
+    for (int again = 0; again < 5; ++again) {
+      pool.parallel_for(taken.size(), 3, [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end; ++i) ++taken[i];
+      });
+    }
+    ASSERT_EQ(taken, std::vector<int>(64, 5)) << round;
+    if (round % 16 == 0) pool.run([&](size_t i) { ++calls[i]; });
+  }
+  EXPECT_EQ(calls, std::vector<int>(8, 25));
+}
+
 TEST(ThreadPool, RunInsideRunIsRefused) {
   ThreadPool pool(1);
   EXPECT_THROW(pool.run([&](size_t) { pool.run([](size_t) {}); }), Error);
