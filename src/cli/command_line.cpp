@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "cli/foreign_options.h"
 #include "cli/settings.h"
 
 namespace quern {
@@ -126,6 +127,7 @@ void add_settings(const CLI::App& app, std::vector<std::string>& arguments) {
   const std::string hint = verb.empty() ? "quern --help" : "quern " + verb + " --help";
   if (word[0] != '-') raise(usage, "{}unexpected argument '{}' ({} shows what it takes)", prefix, escaped(word, 60), hint);
   const std::string flag = word.substr(0, word.find('='));
+  if (verb == "serve" && !foreign_flag_hint(flag).empty()) raise(usage, "{}{}: {}", prefix, flag, foreign_flag_hint(flag));
   const std::string meant = nearest(flag, flag_names(app));
   if (meant.empty()) raise(usage, "{}unknown flag '{}' ({} lists them)", prefix, escaped(flag, 60), hint);
   raise(usage, "{}unknown flag '{}': the nearest is '{}'", prefix, escaped(flag, 60), meant);

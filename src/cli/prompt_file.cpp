@@ -72,8 +72,7 @@ PromptFile::PromptFile(const std::string& path) : file_(path) {
     if (!ids.insert(line.id).second) raise(invalid_input, "{}: id: {} was there before", line_where, escaped(line.id));
     check_prompt(fields);
     for (const auto& [name, value] : object.items()) {
-      const bool is_known =
-          name == "id" || is_sampling_field(name) || std::ranges::any_of(kPromptKinds, [&](const char* kind) { return name == kind; });
+      const bool is_known = name == "id" || is_sampling_field(name) || std::ranges::find(kPromptKinds, name) != std::end(kPromptKinds);
       if (!is_known && unread.size() < 20) unread.insert(escaped(name, 40));
     }
     lines_.push_back(std::move(line));

@@ -53,7 +53,7 @@ std::vector<TokenId> encode_messages(const PromptStyle& style, std::span<const C
 }
 
 std::string read_prompt_file(const std::string& path) {
-  const std::string text = path == "-" ? read_stdin() : read_text_file(path, kMaxPromptBytes);
+  std::string text = path == "-" ? read_stdin() : read_text_file(path, kMaxPromptBytes);
   if (text.empty()) raise(invalid_input, "{}: want a prompt, found an empty file", path == "-" ? "standard input" : escaped(path));
   return text;
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mapped_file.h"
 #include "base/version.h"
+#include "cli/foreign_options.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
@@ -138,19 +139,6 @@ int serve(Options& options) {
   return is_drained ? 0 : kStopped;
 }
 
-// Flags of vllm serve and llama-server that mean nothing here, or what is always so.
-void accept_foreign_flags(CLI::App& app, std::string& text) {
-  const auto warn = [](const std::string& name) { log_warning("{}: has no effect here", name); };
-  for (const char* name : {"--enable-auto-tool-choice", "--enable-chunked-prefill", "--no-enable-chunked-prefill", "--enforce-eager",
-                           "--trust-remote-code", "--jinja", "--metrics", "--slots", "--enable-request-id-headers", "--flash-attn"}) {
-    app.add_flag_callback(name, [warn, name] { warn(name); })->group("");
-  }
-  for (const char* name : {"--reasoning-parser", "--dtype", "--seed", "--generation-config", "--reasoning-format", "--quantization",
-                           "--tensor-parallel-size", "--pipeline-parallel-size"}) {
-    app.add_option_function<std::string>(name, [warn, name, &text](const std::string& value) { text = value, warn(name); })->group("");
-  }
-}
-
 void add_network_options(CLI::App& app, Options& options) {
   ServerOptions& server = options.server;
   add_text(app, "--host", server.http.host, "ADDRESS", "Address to listen on");
@@ -180,7 +168,7 @@ void add_limit_options(CLI::App& app, Options& options) {
   add_text(app, "--metrics-prefix", server.metrics_prefix, "TEXT", "Of the names in /metrics; vllm: fits existing dashboards");
   app.add_flag_callback(
       "--no-webui,--no-ui", [&server] { server.has_page = false; }, "No chat page at /");
-  app.add_flag("--disable-log-requests", options.is_quiet, "No line for each request");
+  app.add_flag("--disable-log-requests,--no-enable-log-requests", options.is_quiet, "No line for each request");
   add_choice(app, "--log-format", options.log_format, {"text", "json"}, "Lines of the log");
   add_choice(app, "--tool-call-parser,--tool-parser", options.call_parser, {"auto", "hermes", "qwen3_coder", "qwen3_xml"},
              "How the model writes calls of tools: as its chat format does, as JSON, or as Qwen3-Coder's XML");

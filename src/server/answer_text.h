@@ -6,6 +6,7 @@
 
 #include "engine/session.h"
 #include "server/answer.h"
+#include "server/answer_parser.h"
 #include "server/json_writer.h"
 #include "server/served_model.h"
 
@@ -26,6 +27,14 @@ struct ChoiceOptions {
   std::optional<size_t> prompt_logprobs;  // the same of the prompt
   std::vector<int64_t> stop_token_ids;
   bool shows_end_token = false;  // in logprobs
+};
+
+// What the answers of the two interfaces without choices have in common.
+struct MessageOptions {
+  std::string id, model;
+  AnswerParserOptions parser;
+  size_t prompt_tokens = 0;
+  bool is_stream = false;
 };
 
 // Opens the object and writes id, object, created, model and system_fingerprint.

@@ -58,7 +58,7 @@ HttpReply messages_error_reply(const ApiError& error, const std::string& request
   return reply;
 }
 
-MessagesAnswer::MessagesAnswer(MessagesAnswerOptions options) : options_(std::move(options)), parser_(options_.parser) {
+MessagesAnswer::MessagesAnswer(MessageOptions options) : options_(std::move(options)), parser_(options_.parser) {
   totals_.prompt_tokens = options_.prompt_tokens;
 }
 

@@ -6,24 +6,18 @@
 
 #include "server/answer.h"
 #include "server/answer_parser.h"
+#include "server/answer_text.h"
 #include "server/json_writer.h"
 #include "server/served_model.h"
 
 namespace quern {
-
-struct MessagesAnswerOptions {
-  std::string id, model;
-  AnswerParserOptions parser;
-  size_t prompt_tokens = 0;
-  bool is_stream = false;
-};
 
 // {"type":"error","error":{"type","message"}} with the status that Anthropic's clients know.
 HttpReply messages_error_reply(const ApiError& error, const std::string& request_id);
 
 class MessagesAnswer : public Answer {
  public:
-  explicit MessagesAnswer(MessagesAnswerOptions options);
+  explicit MessagesAnswer(MessageOptions options);
 
   void begin(std::string& out) override;
   void add(size_t index, SessionOutput output, std::string& out) override;
@@ -50,7 +44,7 @@ class MessagesAnswer : public Answer {
   void write_usage(JsonWriter& json);
   void write_stop(JsonWriter& json);
 
-  MessagesAnswerOptions options_;
+  MessageOptions options_;
   AnswerParser parser_;
   std::vector<Block> blocks_;
   bool block_is_open_ = false;

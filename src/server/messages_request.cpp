@@ -150,13 +150,9 @@ GenerationPlan read_messages_request(std::string_view body, const ServedModel& m
   fit_prompt(plan.prompts[0], plan.params, common, model, "messages");
   set_common(plan, common, 1);
 
-  MessagesAnswerOptions options;
-  options.id = "msg_" + random_id().substr(0, 24);
-  options.model = model.name();
-  options.parser = parser_options(model, prompt.tools, opens_thinking(prompt.pieces), true);
-  options.prompt_tokens = plan.prompts[0].size();
-  options.is_stream = common.is_stream;
-  plan.answer = std::make_unique<MessagesAnswer>(std::move(options));
+  AnswerParserOptions parser = parser_options(model, prompt.tools, opens_thinking(prompt.pieces), true);
+  plan.answer =
+      std::make_unique<MessagesAnswer>(message_options("msg_" + random_id().substr(0, 24), common, plan, model, std::move(parser)));
   plan.ignored_fields = ignored_header(fields);
   return plan;
 }

@@ -6,17 +6,14 @@
 
 #include "server/answer.h"
 #include "server/answer_parser.h"
+#include "server/answer_text.h"
 #include "server/json_writer.h"
 #include "server/served_model.h"
 
 namespace quern {
 
-struct ResponsesAnswerOptions {
-  std::string id, model;
+struct ResponsesAnswerOptions : MessageOptions {
   int64_t created = 0;
-  AnswerParserOptions parser;
-  size_t prompt_tokens = 0;
-  bool is_stream = false;
   std::string echoed;  // members of the response that repeat the request, as JSON text that starts with a comma
 };
 

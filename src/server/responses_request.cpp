@@ -141,13 +141,9 @@ GenerationPlan read_responses_request(std::string_view body, const ServedModel& 
   fit_prompt(plan.prompts[0], plan.params, common, model, "input");
   set_common(plan, common, 1);
 
-  ResponsesAnswerOptions options;
-  options.id = "resp_" + random_id();
-  options.model = model.name();
+  AnswerParserOptions parser = parser_options(model, tools, opens_thinking(pieces), true);
+  ResponsesAnswerOptions options{message_options("resp_" + random_id(), common, plan, model, std::move(parser))};
   options.created = std::time(nullptr);
-  options.parser = parser_options(model, tools, opens_thinking(pieces), true);
-  options.prompt_tokens = plan.prompts[0].size();
-  options.is_stream = common.is_stream;
   options.echoed = echo_of(fields, plan.params, tools);
   plan.answer = std::make_unique<ResponsesAnswer>(model, std::move(options));
   plan.ignored_fields = ignored_header(fields);

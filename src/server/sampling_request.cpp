@@ -138,6 +138,15 @@ ChoiceOptions choice_options(AnswerHead head, const CommonFields& common, const 
           .shows_end_token = plan.params.include_stop_str_in_output};
 }
 
+MessageOptions message_options(std::string id, const CommonFields& common, const GenerationPlan& plan, const ServedModel& model,
+                               AnswerParserOptions parser) {
+  return {.id = std::move(id),
+          .model = model.name(),
+          .parser = std::move(parser),
+          .prompt_tokens = plan.prompt_tokens(),
+          .is_stream = common.is_stream};
+}
+
 std::optional<size_t> read_thinking_budget(const RequestFields& fields) {
   std::optional<size_t> budget;
   for (const char* name : {"thinking_budget_tokens", "reasoning_budget_tokens", "thinking_token_budget"}) {

@@ -31,6 +31,9 @@ std::optional<size_t> read_prompt_logprobs(const RequestFields& fields, const Co
 // What answers with choices need of a request whose `plan` is complete.
 ChoiceOptions choice_options(AnswerHead head, const CommonFields& common, const GenerationPlan& plan, std::optional<size_t> logprobs,
                              std::optional<size_t> prompt_logprobs);
+// What answers without choices need.
+MessageOptions message_options(std::string id, const CommonFields& common, const GenerationPlan& plan, const ServedModel& model,
+                               AnswerParserOptions parser);
 
 // The bound on an answer's reasoning, -1 or absent for none, under the names of vLLM and llama-server.
 std::optional<size_t> read_thinking_budget(const RequestFields& fields);

@@ -176,7 +176,7 @@ def refused_starts(shop):
         status, text = shop.fails("--port", taken.getsockname()[1])
         assert status == 4 and "cannot listen" in text, text
     for options, says in ((["--port", 65536], "--port"), (["--port", "abc"], "--port"), (["--host", "nowhere"], "--host"),
-                          (["--max-waitin", 3], "--max-waiting"), (["--ssl-certfile", "x"], "--ssl-keyfile"),
+                          (["--max-waitin", 3], "--max-waiting"), (["-np", 2], "use --parallel"), (["--lora-modules", "a=b"], "merge them"), (["--ssl-certfile", "x"], "--ssl-keyfile"),
                           (["--ssl-certfile", "/dev/null", "--ssl-keyfile", "/dev/null"], "--ssl-certfile")):
         status, text = shop.fails(*options)
         assert status == 2 and says in text, (options, status, text)
