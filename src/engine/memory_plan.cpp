@@ -13,6 +13,8 @@ namespace {
 // What a process takes besides: the program with its libraries and threads, and the tokenizer's tables for each byte that they have in
 // the file. Measured: docs/path_of_a_prompt.md, "Memory".
 constexpr uint64_t kProgramBytes = 28 << 20;
+// Of a GPU's memory: its context, kernels' code and libraries. Measured on an H100: docs/cuda.md, "Memory, copies, steps".
+constexpr uint64_t kGpuProgramBytes = 768 << 20;
 constexpr double kTokenizerFactor = 6;
 
 class Planner {
@@ -136,6 +138,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const std::vector<EngineTensor
   plan.embedding_in_place = planner.embedding_in_place();
   plan.activations = Transformer::planned_activation_bytes(config, limits, backend.info()) + planner.workspace_bytes();
   plan.other = kProgramBytes;
+  if (backend.info().device.kind == Device::Kind::cuda) plan.other += kGpuProgramBytes;
   for (const EngineTensorInfo& tensor : tensors) {
     if (tensor.is_raw) plan.other += static_cast<uint64_t>(kTokenizerFactor * static_cast<double>(tensor.shape[0]));
   }

@@ -15,7 +15,7 @@ struct MemoryPlan {
   uint64_t embedding_in_place = 0;  // of these, an embedding of which only the rows of tokens that occur are ever read from the file
   uint64_t kv_cache = 0;
   uint64_t activations = 0;  // of one step, with rope tables and the kernels' workspace
-  uint64_t other = 0;        // main memory: the program, the tokenizer
+  uint64_t other = 0;        // main memory: the program, the tokenizer; with a GPU its context and libraries besides
   uint64_t workspace() const { return activations + other; }
   uint64_t total() const { return weights - embedding_in_place + kv_cache + workspace(); }  // that the process comes to hold
   uint64_t kv_bytes_per_token = 0;
