@@ -104,6 +104,11 @@ std::string ServerMetrics::text(const EngineStats& stats, const EngineOptions& o
   write.gauge("kv_cache_usage_perc", "Share of the KV blocks that are held, 0 to 1.", static_cast<double>(stats.kv_blocks_used) / blocks);
   write.counter("prompt_tokens_total", "Prompt tokens of sequences that began to answer.", stats.prompt_tokens);
   write.counter("generation_tokens_total", "Tokens drawn.", stats.output_tokens);
+  if (prefix == "llamacpp:") {  // what dashboards of llama-server look for besides
+    write.counter("tokens_predicted_total", "Tokens drawn.", stats.output_tokens);
+    write.gauge("requests_processing", "Sequences that hold KV blocks.", static_cast<double>(stats.running));
+    write.gauge("requests_deferred", "Sequences in the queue.", static_cast<double>(stats.waiting));
+  }
   write.counter("prefix_cache_queries_total", "Prompt tokens that were looked for in the prefix cache.", stats.prefix_query_tokens);
   write.counter("prefix_cache_hits_total", "Prompt tokens that were found there.", stats.prefix_hit_tokens);
   write.counter("num_preemptions_total", "Sequences that gave their KV blocks back to be computed again.", stats.preemptions);

@@ -24,5 +24,16 @@ TEST(Metrics, GaugesOfTheQualityReceipt) {
   }
 }
 
+TEST(Metrics, NamesOfLlamaServer) {
+  EngineStats stats;
+  stats.output_tokens = 7, stats.running = 2, stats.waiting = 3;
+  const std::string text = ServerMetrics().text(stats, {}, "llamacpp:", "m"), plain = ServerMetrics().text(stats, {}, "quern:", "m");
+  for (const char* line : {"\nllamacpp:tokens_predicted_total{model_name=\"m\"} 7\n",
+                           "\nllamacpp:requests_processing{model_name=\"m\"} 2\n", "\nllamacpp:requests_deferred{model_name=\"m\"} 3\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+  }
+  EXPECT_EQ(plain.find("requests_deferred"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace quern

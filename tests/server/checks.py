@@ -43,7 +43,7 @@ class Client:
         self.port = port
 
     def ask(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
             connection.request(method, path, data, dict({"Content-Type": "application/json"}, **(headers or {})))
