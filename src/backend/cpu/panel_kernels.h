@@ -24,10 +24,10 @@ inline void fetch_ahead(const std::byte* block) {
 
 template <int kHalves>
 struct LoadedGroup {
-  const Group<kHalves>* group;
-  Codes code(int q) const { return group->codes[q]; }
-  F scale(int i) const { return group->scale[i]; }
-  F offset(int i) const { return group->offset[i]; }
+  const Group<kHalves>& group;
+  Codes code(int q) const { return group.codes[q]; }
+  F scale(int i) const { return group.scale[i]; }
+  F offset(int i) const { return group.offset[i]; }
 };
 
 template <class U>
@@ -81,6 +81,34 @@ inline void add_group(const View (&views)[P], const RoundedGroup* x, F (&y)[P][M
   }
 }
 
+// Few rows: straight from the panel.
+template <class S>
+struct DirectKernel {
+  template <int M>
+  static void run(const std::byte* panel, size_t columns, const RoundedGroup* x, const RoundedGroup* remainder, float* out) {
+    F y[1][M], rest[M];
+    for (int m = 0; m < M; ++m) y[0][m] = rest[m] = Lanes::zero();
+    for (size_t k = 0; k < columns; k += S::kBlock, panel += S::kBytes) {
+      fetch_ahead<S>(panel);
+      LANES_UNROLL
+      for (int g = 0; g < S::kBlock / 32; ++g) {
+        Group<S::kHalves> group;
+        S::load(panel, g, group);
+        const LoadedGroup<S::kHalves> views[1] = {{group}};
+        add_group<S>(views, x, y);
+        x += M;
+        for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder) {
+          F& row = rest[M == 1 ? 0 : remainder->row];
+          F sum[1][1] = {{row}};
+          add_group<S>(views, remainder, sum);
+          row = sum[0][0];
+        }
+      }
+    }
+    for (int m = 0; m < M; ++m) Lanes::store(out + m * kLanes, Lanes::add(y[0][m], rest[m]));
+  }
+};
+
 // P panels at work: groups unpacked to stages, `stage_step` bytes apart, and where their sums are.
 template <int P>
 struct Panels {
@@ -98,51 +126,6 @@ inline Panels<P> panels_of(const PanelTask& task) {
   }
   return panels;
 }
-
-// Few rows: straight from the panel, or one row from two panels, which share what is loaded of x.
-template <class S, int P>
-struct DirectKernel {
-  template <int M>
-  static void run(const Panels<P>& panels, size_t columns, const RoundedGroup* x, const RoundedGroup* remainder) {
-    F y[P][M], rest[P][M];
-    const std::byte* panel[P];
-    LANES_UNROLL
-    for (int p = 0; p < P; ++p) {
-      panel[p] = panels.panel[p];
-      for (int m = 0; m < M; ++m) y[p][m] = rest[p][m] = Lanes::zero();
-    }
-    for (size_t k = 0; k < columns; k += S::kBlock) {
-      LANES_UNROLL
-      for (int p = 0; p < P; ++p) fetch_ahead<S>(panel[p]);
-      LANES_UNROLL
-      for (int g = 0; g < S::kBlock / 32; ++g) {
-        Group<S::kHalves> groups[P];
-        LANES_UNROLL
-        for (int p = 0; p < P; ++p) S::load(panel[p], g, groups[p]);
-        LoadedGroup<S::kHalves> views[P];
-        LANES_UNROLL
-        for (int p = 0; p < P; ++p) views[p].group = &groups[p];
-        add_group<S>(views, x, y);
-        x += M;
-        for (; remainder->group == k / kGroup + static_cast<size_t>(g); ++remainder) {
-          const int m = M == 1 ? 0 : remainder->row;
-          F sum[P][1];
-          LANES_UNROLL
-          for (int p = 0; p < P; ++p) sum[p][0] = rest[p][m];
-          add_group<S>(views, remainder, sum);
-          LANES_UNROLL
-          for (int p = 0; p < P; ++p) rest[p][m] = sum[p][0];
-        }
-      }
-      LANES_UNROLL
-      for (int p = 0; p < P; ++p) panel[p] += S::kBytes;
-    }
-    LANES_UNROLL
-    for (int p = 0; p < P; ++p) {
-      for (int m = 0; m < M; ++m) Lanes::store(panels.y[p] + m * kLanes, Lanes::add(y[p][m], rest[p][m]));
-    }
-  }
-};
 
 // A tile of rows, the first of which is `row`, against unpacked groups; y is continued.
 template <class U, int P>
@@ -304,16 +287,8 @@ template <class S>
 void multiply_integer(const PanelTask& task) {
   const PreparedRows& x = *task.rows;
   if (x.rows > Lanes::kDirectTile) return multiply_by_tiles<S, 1>(task);
-  with_rows<DirectKernel<S, 1>, Lanes::kDirectTile>(x.rows, panels_of<1>(task), x.padded_columns, x.groups, x.remainders);
+  with_rows<DirectKernel<S>, Lanes::kDirectTile>(x.rows, task.panel, x.padded_columns, x.groups, x.remainders, task.y);
   scale_rows<S>(task.panel, x, task.y);
-}
-
-template <class S>
-void multiply_integer_row(const PanelTask& task) {
-  const PreparedRows& x = *task.rows;
-  DirectKernel<S, 2>::template run<1>(panels_of<2>(task), x.padded_columns, x.groups, x.remainders);
-  scale_rows<S>(task.panel, x, task.y);
-  scale_rows<S>(task.second, x, task.second_y);
 }
 
 // ---- Float weights.
@@ -419,7 +394,7 @@ void multiply_float8(const PanelTask& task) {
 
 // Without any format.
 constexpr PanelKernels make_bare_kernels(const char* name) {
-  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, FloatRows::values, prepare_rows, Lanes::kDirectTile, {}, {}, {}, store_rows};
+  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, FloatRows::values, prepare_rows, Lanes::kDirectTile, {}, {}, store_rows};
 }
 
 // Multiply<S>::run for every integer source, into a table by format.
@@ -451,19 +426,6 @@ struct MultiplyInteger {
   static void run(const PanelTask& task) { multiply_integer<S>(task); }
 };
 
-// Blocks of 256 columns want more registers than there are for two of them at a time.
-template <class S>
-struct MultiplyRow {
-  static constexpr void (*of())(const PanelTask&) {
-    if constexpr (S::kBlock == 256) {
-      return nullptr;
-    } else {
-      return multiply_integer_row<S>;
-    }
-  }
-  static constexpr void (*run)(const PanelTask&) = of();
-};
-
 template <class S>
 struct MultiplyTwo {
   static void run(const PanelTask& task) { multiply_by_tiles<S, 2>(task); }
@@ -477,10 +439,7 @@ constexpr PanelKernels make_panel_kernels(const char* name) {
   k.multiply[static_cast<size_t>(Format::f8g32)] = multiply_float8<32>;
   k.multiply[static_cast<size_t>(Format::f8g128)] = multiply_float8<128>;
   set_integer_kernels<MultiplyInteger>(k.multiply);
-  if constexpr (Lanes::kTwoPanels) {
-    set_integer_kernels<MultiplyTwo>(k.multiply_two);
-    set_integer_kernels<MultiplyRow>(k.multiply_row);
-  }
+  if constexpr (Lanes::kTwoPanels) set_integer_kernels<MultiplyTwo>(k.multiply_two);
   return k;
 }
 

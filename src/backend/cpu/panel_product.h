@@ -108,7 +108,6 @@ struct PanelKernels {
   size_t direct_tile;                               // so many rows multiply straight from the panel; more have their remainders gathered
   void (*multiply[kNumFormats])(const PanelTask&);  // by Format; null: none
   void (*multiply_two[kNumFormats])(const PanelTask&);  // two panels with tiles of rows; null: none
-  void (*multiply_row[kNumFormats])(const PanelTask&);  // two panels with one row; null: none
   void (*store)(const StoreTask&);
 };
 

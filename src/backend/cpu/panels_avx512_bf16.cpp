@@ -49,39 +49,10 @@ void multiply_pairs(const PanelTask& task) {
   }
 }
 
-// One row by two panels: their chains of additions overlap, where those of one panel would wait for each other.
-void multiply_pair_row(const PanelTask& task) {
-  const size_t all = num_pairs(*task.rows);
-  const uint32_t* x = task.rows->pairs;
-  F y[2] = {Lanes::zero(), Lanes::zero()};
-  const std::byte *one = task.panel, *two = task.second;
-  for (size_t k = 0; k < all; k += kFloatBlock / 2) {
-    const size_t end = all - k < kFloatBlock / 2 ? all : k + kFloatBlock / 2;
-    F even[2] = {Lanes::zero(), Lanes::zero()}, odd[2] = {Lanes::zero(), Lanes::zero()};
-    size_t i = k;
-    for (; i + 2 <= end; i += 2, one += 2 * kVector, two += 2 * kVector) {
-      const __m512bh x0 = all_pairs(x[i]), x1 = all_pairs(x[i + 1]);
-      even[0] = _mm512_dpbf16_ps(even[0], load_pairs(one), x0);
-      odd[0] = _mm512_dpbf16_ps(odd[0], load_pairs(one + kVector), x1);
-      even[1] = _mm512_dpbf16_ps(even[1], load_pairs(two), x0);
-      odd[1] = _mm512_dpbf16_ps(odd[1], load_pairs(two + kVector), x1);
-    }
-    if (i < end) {
-      even[0] = _mm512_dpbf16_ps(even[0], load_pairs(one), all_pairs(x[i]));
-      even[1] = _mm512_dpbf16_ps(even[1], load_pairs(two), all_pairs(x[i]));
-    }
-    LANES_UNROLL
-    for (int p = 0; p < 2; ++p) y[p] = Lanes::add(y[p], Lanes::add(even[p], odd[p]));
-  }
-  Lanes::store(task.y, y[0]);
-  Lanes::store(task.second_y, y[1]);
-}
-
 constexpr PanelKernels make_pair_kernels() {
   PanelKernels k = make_bare_kernels("avx512_bf16");
   k.floats = FloatRows::pairs;
   k.multiply[static_cast<size_t>(Format::bf16)] = multiply_pairs;
-  k.multiply_row[static_cast<size_t>(Format::bf16)] = multiply_pair_row;
   return k;
 }
 

@@ -167,12 +167,9 @@ class Product {
   }
   void multiply_two(const ThreadSpace& space, const PreparedRows& rows, const Tensor& part, size_t index, const Tensor& other,
                     size_t other_index) const {
-    const auto format = static_cast<size_t>(part.format);
-    const auto two = rows.rows > kernels_.direct_tile ? kernels_.multiply_two[format]
-                     : rows.rows == 1                 ? kernels_.multiply_row[format]
-                                                      : nullptr;
+    const auto two = kernels_.multiply_two[static_cast<size_t>(part.format)];
     PanelTask both = task(space, rows, panel_of(part, index), space.y);
-    if (two != nullptr && part.format == other.format) {
+    if (two != nullptr && part.format == other.format && rows.rows > kernels_.direct_tile) {
       both.second = panel_of(other, other_index);
       both.second_y = space.up;
       return two(both);
