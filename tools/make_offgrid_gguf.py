@@ -5,8 +5,8 @@ source at hand is quantized already (docs/quality.md).
     make_offgrid_gguf.py SOURCE.gguf OUT.gguf
 
 Channels between two linear maps may be scaled on one side and unscaled on the other: inputs of q, k, v and of gate, up against their norm, rows
-of up against columns of down, rows of v (and its bias) against columns of the output projection. Each factor is drawn from [0.8, 1.25], the same
-ones each time. Needs gguf and numpy. Architectures qwen2 and llama.
+of up against columns of down, rows of v (and its bias) against columns of the output projection, and inputs of a head of its own against the last
+norm. Each factor is drawn from [0.8, 1.25], the same ones each time. The embedding stays what it is. Needs gguf and numpy. Architectures qwen2 and llama.
 """
 import sys
 
@@ -42,6 +42,10 @@ for i in range(field[f"{arch}.block_count"]):
         tensors[b + "attn_v.bias"] *= r
     each = r.reshape(kv_heads, -1)
     tensors[b + "attn_output.weight"] /= np.repeat(each, heads // kv_heads, axis=0).reshape(-1)
+if "output.weight" in tensors:
+    s = factors(tensors["output_norm.weight"].size)
+    tensors["output_norm.weight"] /= s
+    tensors["output.weight"] *= s
 writer = gguf.GGUFWriter(out, arch)
 for name, f in reader.fields.items():
     if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type", "general.quantization_version"):

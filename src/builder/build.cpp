@@ -91,18 +91,30 @@ WeightFormats choose_formats(const SourceModel& model, const WeightPolicy& polic
   return layout;
 }
 
+struct MethodName {
+  const char* name;
+  CalibrationMethod method;
+};
+constexpr MethodName kCalibratedMethods[] = {
+    {"gptq", CalibrationMethod::gptq}, {"awq", CalibrationMethod::awq}, {"auto", CalibrationMethod::best}};
+
 std::unique_ptr<CalibratedWeights> make_calibrated(const SourceModel& model, const WeightPolicy& policy, const WeightFormats& layout,
                                                    const BuildOptions& options) {
-  if (options.method == "rtn") {
+  const auto* method = std::ranges::find(kCalibratedMethods, options.method, &MethodName::name);
+  const bool has_groups = policy.dtype() == WeightDtype::int4 || (policy.dtype() == WeightDtype::int8 && policy.group_size() == 32);
+  if (options.method == "rtn" || (options.method == "auto" && !has_groups)) {
     if (!options.calibration.empty() && options.target_bits == 0)
-      raise(usage, "--calibration: want --method gptq or --target-bpw, found neither");
+      raise(usage, "--calibration: want --method gptq, awq or auto, or --target-bpw, found neither");
     return nullptr;
   }
-  if (options.method != "gptq") raise(usage, "--method: want rtn or gptq, found '{}'", escaped(options.method, 60));
-  if (policy.dtype() != WeightDtype::int4) {
-    raise(usage, "--method gptq: want --dtype int4, found {}", weight_dtype_name(policy.dtype()));
+  if (method == std::end(kCalibratedMethods))
+    raise(usage, "--method: want rtn, gptq, awq or auto, found '{}'", escaped(options.method, 60));
+  if (!has_groups) {
+    raise(usage, "--method {}: want --dtype int4, or int8 with --group-size 32, found {}", options.method,
+          weight_dtype_name(policy.dtype()));
   }
   CalibrationOptions calibration;
+  calibration.method = method->method;
   calibration.text = calibration_text_of(options);
   return std::make_unique<CalibratedWeights>(model, layout.formats, calibration, options.num_threads);
 }

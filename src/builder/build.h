@@ -23,7 +23,8 @@ struct BuildOptions {
   std::string output;  // NAME.quern
   std::string dtype = "auto";
   size_t group_size = 0;  // 0 = the dtype's own: int8 per channel, int4 see docs/build.md
-  // "rtn": round to nearest. "gptq": int4 matrices are rounded by what their inputs are on calibration text.
+  // "rtn": round to nearest. "gptq", "awq", "auto": matrices in groups are rounded by what their inputs are on calibration text
+  // (docs/build.md); "auto" is rtn for the dtypes that have no such form.
   std::string method = "rtn";
   bool has_zeros = false;              // int4 groups with a zero point of their own
   std::vector<std::string> keep = {};  // "PATTERN=FORMAT" (builder/format_rules.h): formats in place of the policy's

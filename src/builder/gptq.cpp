@@ -61,7 +61,7 @@ class MatrixRounder {
       panel_begin_ = begin;
       panel_width_ = width;
       targets_.assign(num_rows_ * width, 0.F);
-      if (begin > 0) {
+      if (begin > 0 && !plan_.factor.empty()) {
         before.resize(num_rows_ * begin);
         factor.resize(width * begin);
         pool.parallel_for(num_rows_, kRowGrain, [&](size_t from, size_t to) {
@@ -94,7 +94,8 @@ class MatrixRounder {
     float targets[kFeedbackGroup];
     const float* fed = targets_.data() + r * panel_width_ + (begin - panel_begin_);
     for (size_t c = 0; c < kFeedbackGroup; ++c) targets[c] = values[plan_.order[begin + c]] + fed[c];
-    for (size_t j = panel_begin_; j < begin; ++j) {
+    const bool feeds = !plan_.factor.empty();
+    for (size_t j = panel_begin_; feeds && j < begin; ++j) {
       const float* factor = plan_.factor.data() + j * n + begin;
       for (size_t c = 0; c < kFeedbackGroup; ++c) targets[c] += errors[j] * factor[c];
     }
@@ -106,8 +107,8 @@ class MatrixRounder {
       const float meant = scale.value(code), off = targets[c] - meant;
       costs_[r] += static_cast<double>(plan_.weights[at]) * off * off;
       errors[at] = values[column] - meant;
-      const float* factor = plan_.factor.data() + at * n + begin;
-      for (size_t later = c + 1; later < kFeedbackGroup; ++later) targets[later] += errors[at] * factor[later];
+      for (size_t later = c + 1; feeds && later < kFeedbackGroup; ++later)
+        targets[later] += errors[at] * plan_.factor[at * n + begin + later];
       write(rows_ + r * row_bytes_, column, scale, code);
       values[column] = meant;
     }
@@ -187,6 +188,35 @@ FeedbackPlan plan_feedback(const Hessian& hessian, Backend& backend) {
     }
   });
   return plan;
+}
+
+FeedbackPlan scaled_plan(const FeedbackPlan& plan, std::span<const float> factors) {
+  FeedbackPlan scaled = plan;
+  const size_t n = plan.columns;
+  for (size_t k = 0; k < n; ++k) {
+    const float own = factors[plan.order[k]];
+    scaled.weights[k] /= own * own;
+    scaled.column_weights[plan.order[k]] = scaled.weights[k];
+    if (plan.factor.empty()) continue;
+    for (size_t later = k; later < n; ++later) scaled.factor[k * n + later] *= factors[plan.order[later]] / own;
+  }
+  return scaled;
+}
+
+FeedbackPlan without_feedback(const FeedbackPlan& plan) {
+  // The moments' diagonal: of H = F D F^T, F the unit triangle.
+  FeedbackPlan alone{.columns = plan.columns, .order = plan.order, .factor = {}, .weights = {}, .column_weights = plan.column_weights};
+  alone.weights.resize(plan.columns);
+  for (size_t j = 0; j < plan.columns; ++j) {
+    double diagonal = 0;
+    for (size_t k = j; k < plan.columns; ++k) {
+      const double factor = plan.factor[j * plan.columns + k];
+      diagonal += factor * factor * plan.weights[k];
+    }
+    alone.weights[j] = static_cast<float>(diagonal);
+    alone.column_weights[plan.order[j]] = alone.weights[j];
+  }
+  return alone;
 }
 
 bool has_feedback_form(Format format, size_t columns) {

@@ -13,9 +13,10 @@ namespace quern {
 // The second moments of a matrix's inputs, factored once for all matrices that read them.
 struct FeedbackPlan {
   size_t columns = 0;
-  std::vector<size_t> order;   // columns in the order in which they are rounded: whole groups of kFeedbackGroup
-  std::vector<float> factor;   // [columns, columns]: unit upper triangle; [j, k] is what an error of column j adds to column k's target
-  std::vector<float> weights;  // [columns]: what a squared error of a target costs, by place in the order
+  std::vector<size_t> order;  // columns in the order in which they are rounded: whole groups of kFeedbackGroup
+  // [columns, columns]: unit upper triangle; [j, k] is what an error of column j adds to column k's target. Empty: nothing is added.
+  std::vector<float> factor;
+  std::vector<float> weights;         // [columns]: what a squared error of a target costs, by place in the order
   std::vector<float> column_weights;  // the same by column
 };
 
@@ -24,6 +25,11 @@ inline constexpr size_t kFeedbackGroup = 32;
 class Hessian;
 // Groups of 32 columns by falling power of their inputs. Throws internal when the moments cannot be factored at any damping.
 FeedbackPlan plan_feedback(const Hessian& hessian, Backend& backend);
+
+// The plan of inputs that were divided by `factors`, one a column.
+FeedbackPlan scaled_plan(const FeedbackPlan& plan, std::span<const float> factors);
+// The same weights of columns, each rounded by itself.
+FeedbackPlan without_feedback(const FeedbackPlan& plan);
 
 // Whether `format` can be rounded so: i4g32, i4g64, i4g128 and their forms with zero points, q5_0 and i8g32, for a multiple of the group in
 // columns.

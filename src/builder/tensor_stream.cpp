@@ -95,7 +95,7 @@ void TensorStream::finish_reading(size_t i, const TensorRepacker::SourceRange& r
 void TensorStream::write_rounded(size_t i, std::span<const std::byte> rows, EngineFileWriter& writer) {
   writer.write(rows);
   keep_for_quality(i, rows);
-  errors_[model_.plans[i].engine_name] = calibrated_->error(model_.plans[i].engine_name);
+  if (const RoundingError* error = calibrated_->error(model_.plans[i].engine_name)) errors_[model_.plans[i].engine_name] = *error;
   finish_reading(i, repacker(i).source_range(0, model_.plans[i].shape.rows()));
   progress_.bytes_done += rows.size();
 }

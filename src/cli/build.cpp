@@ -102,8 +102,10 @@ VerbWork declare(CLI::App& app) {
   add_text(app, "--dtype", options->dtype, "auto|f32|f16|bf16|int8|int4", "Format of the weights; auto keeps the source's own values");
   add_number<size_t>(app, "--group-size", options->group_size, 0, 128,
                      "Weights that share a scale: 32, 64 or 128; 0: one scale a row for int8, 32 for int4");
-  add_choice(app, "--method", options->method, {"rtn", "gptq"},
-             "How int4 matrices are rounded: each value by itself, or with error feedback on calibration text");
+  add_choice(
+      app, "--method", options->method, {"rtn", "gptq", "awq", "auto"},
+      "How the matrices of int4, or of int8 in groups of 32, are rounded: each value by itself (rtn); on calibration text, with error "
+      "feedback (gptq), with scaled channels (awq), or with both where that measures best (auto)");
   app.add_flag("--asymmetric,!--symmetric", options->has_zeros,
                "int4 groups with a zero point of their own (a quarter bit more at groups of 32)");
   add_texts(
@@ -114,7 +116,7 @@ VerbWork declare(CLI::App& app) {
       "Bits of all weights on average: int4 matrices, embedding and head get 4.5, 5.5 or 8.5 by what each is measured to change; "
       "0: no budget");
   add_text(app, "--calibration", options->calibration, "FILE",
-           "Text for --method gptq and --target-bpw (default: the one that ships with Quern)");
+           "Text for --method gptq, awq and auto, and --target-bpw (default: the one that ships with Quern)");
   app.add_flag_function(
       "--receipt,!--no-receipt", [options](int64_t count) { options->receipt = count > 0; },
       "Measure perplexity, KL and first choices against the source on a fixed text and save them in the file (default: for models of at "

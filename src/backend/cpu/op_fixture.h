@@ -94,7 +94,8 @@ inline std::vector<float> as_multiplied(const float* x, size_t count, Format for
   if (is_float(format)) return seen;
   double squares = 0;
   for (size_t i = 0; i < count; ++i) squares += static_cast<double>(x[i]) * x[i];
-  const double limit = kRemainderAbove * std::sqrt(squares / static_cast<double>((count + kGroup - 1) / kGroup * kGroup));
+  const size_t whole_groups = (count + kGroup - 1) / kGroup * kGroup;
+  const double limit = kRemainderAbove * std::sqrt(squares / static_cast<double>(whole_groups));
   for (size_t begin = 0; begin < count; begin += kGroup) {
     const size_t end = std::min(count, begin + kGroup);
     float most = 0;
