@@ -38,6 +38,11 @@ uint64_t saved_states() {
   return uint64_t{high} << 32 | low;
 }
 
+bool is_intel() {
+  const Registers r = cpuid(0);
+  return r.b == 0x756e6547 && r.d == 0x49656e69 && r.c == 0x6c65746e;  // "GenuineIntel"
+}
+
 bool request_amx() {
   constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -53,7 +58,8 @@ CpuFeatures detect_cpu_features() {
   f.avx2 = (states & kYmm) == kYmm && bit(one.c, 28) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 5);
   f.avx512 = f.avx2 && (states & kZmm) == kZmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
   f.avx512_vnni = f.avx512 && bit(seven.c, 11);
-  f.avx512_bf16 = f.avx512 && seven.a >= 1 && bit(cpuid(7, 1).a, 5);
+  // AMD's processors multiply pairs of bf16 at twice the rate of f32, Intel's at half of it (docs/performance.md).
+  f.avx512_bf16 = f.avx512 && seven.a >= 1 && bit(cpuid(7, 1).a, 5) && !is_intel();
   f.amx = f.avx512 && (states & kTiles) == kTiles && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25) && request_amx();
   return f;
 }

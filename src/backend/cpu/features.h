@@ -9,8 +9,8 @@ struct CpuFeatures {
   bool avx2 = false;    // with FMA and F16C
   bool avx512 = false;  // F, BW, VL and DQ
   bool avx512_vnni = false;
-  bool avx512_bf16 = false;
-  bool amx = false;  // tiles with int8 and bf16, and the kernel's permission to use them
+  bool avx512_bf16 = false;  // and faster than f32
+  bool amx = false;          // tiles with int8 and bf16, and the kernel's permission to use them
 
   std::string text() const;  // "avx2 avx512 vnni bf16", or "baseline"
 };
