@@ -1,6 +1,7 @@
 // One device: its memory, its stream, and the first kernel row that supports an operation.
 // Made by cli/ or the public API, outlives the Transformer; used on the engine thread (loading included).
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>

@@ -1,6 +1,7 @@
 // What differs between devices besides kernels: memory, copies, waiting, captured steps. Implemented by cpu/runtime.cpp and
 // cuda/runtime.cu (or cuda/absent.cpp in a build without CUDA). Owned by Backend; used on the engine thread.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <memory>
 

@@ -1,5 +1,6 @@
 // Kernels and weight layouts as rows of tables, fastest first: the first row that supports the arguments runs.
 #pragma once
+#include <cstdint>
 #include <span>
 #include <string>
 

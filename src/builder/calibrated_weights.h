@@ -1,6 +1,7 @@
 // Matrices that are rounded by what their inputs are on calibration text, layer by layer: each layer sees what the rounded layers before it
 // make of the text. Owned by one build; one thread.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <span>

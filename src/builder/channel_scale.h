@@ -3,6 +3,7 @@
 // to the outputs. Pure functions of their arguments, on the backend's threads.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 

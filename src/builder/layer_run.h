@@ -1,6 +1,7 @@
 // A model run over sequences of tokens one layer at a time, on the CPU: only one layer's weights are in memory. Whoever looks on sees the
 // input of each matrix. Owned by one build; one thread.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>

@@ -2,6 +2,7 @@
 // float32, the engine by the kernels of this machine's CPU, so that one layer of both is in memory and the vocabulary is passed in slices.
 // Owned by one build or one check; one thread.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>

@@ -2,6 +2,7 @@
 // model runs in float32 one layer at a time; beside it runs one copy for each layer, in which that layer alone is rounded. Owned by one
 // build; one thread.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>

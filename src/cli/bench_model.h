@@ -1,5 +1,6 @@
 // Models to time without a checkpoint: shapes of known models with random weights, as an engine file that lives while it is open.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>

@@ -2,6 +2,7 @@
 // the model's own generation defaults say.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 // The one thread that changes sequences: queues requests, plans steps, runs the model, hands tokens to sessions.
 // submit(), stats() and the getters may be called from any thread; step() only while the engine's own thread is not started.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>

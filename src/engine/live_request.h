@@ -1,6 +1,7 @@
 // A request from the moment it is accepted to its last token: its Sequence, where its output goes, how its text is made, when things
 // happened. Owned by Engine, used on the engine thread only once it has left the inbox.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>

@@ -1,5 +1,6 @@
 // What the engine asks of a model: run one step, name a prompt's rope table, clear a block. Owned by Engine, used on its thread.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <vector>
 

@@ -1,6 +1,7 @@
 // Turns SamplingParams and a sequence's history into the rows that the `sample` operation reads.
 // SamplerState is part of a Sequence; engine thread only.
 #pragma once
+#include <cstdint>
 #include <span>
 #include <unordered_map>
 #include <vector>

@@ -2,6 +2,7 @@
 // Plain CPU code, owned by Engine, used on the engine thread only; tested without a model.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <set>
 #include <vector>
 

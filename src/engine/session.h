@@ -2,6 +2,7 @@
 // reader that stops reading never holds up the engine. Destroying it cancels what is unfinished.
 #pragma once
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>

@@ -3,6 +3,7 @@
 // mixed, stale or leaked contents end the step with an error instead of giving other tokens.
 #pragma once
 #include <atomic>
+#include <cstdint>
 #include <vector>
 
 #include "engine/model_runner.h"

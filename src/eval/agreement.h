@@ -1,6 +1,7 @@
 // How far a model agrees with another engine's greedy answers, token by token on that engine's own text (teacher forcing).
 // Plain functions on the engine thread.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>

@@ -2,6 +2,7 @@
 // the parts of a quantized weight (GPTQ, AWQ, FP8, compressed-tensors) are seen as one tensor "X.weight". Owns the mappings that its
 // tensors point into; any thread may read it.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>

@@ -1,6 +1,7 @@
 // One file NAME.quern: config, tokenizer, chat format, generation defaults, quality receipt, aligned and checksummed tensors.
 // It is a valid safetensors file (docs/engine_file.md has it byte by byte). Read by mapping; written as a stream.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>

@@ -1,5 +1,6 @@
 // The header of an engine file as text: what the writer puts at its start and the reader takes from it. docs/engine_file.md has the form.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 

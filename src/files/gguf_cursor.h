@@ -1,5 +1,6 @@
 // Reads a mapped GGUF file forwards; every step is checked against the bytes that are left. One thread.
 #pragma once
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>

@@ -2,6 +2,7 @@
 // is split, several. Views point into the mapped file, which must outlive the part. Plain data after parse().
 #pragma once
 #include <array>
+#include <cstdint>
 #include <map>
 #include <span>
 #include <string_view>

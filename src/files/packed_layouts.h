@@ -1,5 +1,6 @@
 // The layouts of quantized checkpoints that are read, one function each: they put the parts of every weight together.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <string>
 

@@ -2,6 +2,7 @@
 // Lives while a folder is read.
 #pragma once
 #include <array>
+#include <cstdint>
 #include <initializer_list>
 #include <map>
 #include <span>

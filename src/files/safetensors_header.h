@@ -1,6 +1,7 @@
 // The header of a safetensors file, checked in full: every range lies in the file, none overlap, none are missing.
 // Names are views into the mapped file or into `texts`; the file must outlive the header. Plain data after parse().
 #pragma once
+#include <cstdint>
 #include <deque>
 #include <optional>
 #include <span>

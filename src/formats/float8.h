@@ -5,6 +5,8 @@
 // 2^-3 / sqrt(12) * sqrt(3 / (8 ln 2)) = 0.0266. The largest value takes code 448 = 1.75 * 2^8, so that large values lie high in their
 // binade, where a step is a smaller share: 0.0240 (32) and 0.0257 (128), integrated numerically.
 #pragma once
+#include <cstdint>
+
 #include "formats/block.h"
 #include "formats/format.h"
 

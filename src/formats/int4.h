@@ -7,6 +7,8 @@
 // (rms width 4.195, 4.730, 5.227), and 1 to 3 % because the zero point is a whole code. Measured 0.0859, 0.0949, 0.1032; 0.0808, 0.0911,
 // 0.1006.
 #pragma once
+#include <cstdint>
+
 #include "formats/block.h"
 #include "formats/format.h"
 

@@ -3,6 +3,8 @@
 // Rounding error of unit normals: rms(max of N) / (127 * sqrt 12); rms(max) = 2.389 (32), 2.629 (64), 2.855 (128), 3.815 (4096).
 // The extreme itself is exact, so times sqrt(1 - 1/N): 0.00534, 0.00593, 0.00646, 0.00867.
 #pragma once
+#include <cstdint>
+
 #include "formats/block.h"
 #include "formats/format.h"
 

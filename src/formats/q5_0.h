@@ -3,6 +3,8 @@
 // Rounding error of unit normals: a step is max / 16 and the extreme is exact: 2.389 / (16 * sqrt 12) * sqrt(1 - 1/32) = 0.0424, and some
 // clipping on the other side. Measured 0.0427.
 #pragma once
+#include <cstdint>
+
 #include "formats/block.h"
 #include "formats/format.h"
 

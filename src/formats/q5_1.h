@@ -2,6 +2,8 @@
 // j + 16. value = scale * code + minimum.
 // Rounding error of unit normals: as Q4_1 with 31 steps: 0.0378. Measured 0.0378.
 #pragma once
+#include <cstdint>
+
 #include "formats/block.h"
 #include "formats/format.h"
 

@@ -4,6 +4,8 @@
 // Rounding error of unit normals: the extreme takes code -32: rms(max of 16) / (32 * sqrt 12) * sqrt(1 - 1/16) = 0.0186 (rms max 2.133),
 // and 1 % for clipping and the 8-bit scales. Measured 0.0188.
 #pragma once
+#include <cstdint>
+
 #include "formats/block.h"
 #include "formats/format.h"
 

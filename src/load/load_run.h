@@ -1,5 +1,6 @@
 // Sends the prompts at their times, never more than so many at once, and records what came back.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <vector>

@@ -1,6 +1,7 @@
 // A model's config seen through the fields that its reader asks for; what nobody asked for and is not known to be harmless is refused.
 // One reader, one thread.
 #pragma once
+#include <cstdint>
 #include <set>
 #include <span>
 #include <string>

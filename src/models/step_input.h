@@ -1,6 +1,7 @@
 // The integers of one step on the device, at fixed places: a ForwardBatch flattened, checked and uploaded in one copy.
 // Owned by Transformer, used on the engine thread.
 #pragma once
+#include <cstdint>
 #include <vector>
 
 #include "backend/backend.h"

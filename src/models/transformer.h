@@ -1,5 +1,6 @@
 // Weights plus forward(): tokens of a batch to logits and sampled ids. Knows nothing of requests. Used on the engine thread.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>

@@ -1,5 +1,6 @@
 // Pieces of JSON that the answers of several routes share. Stateless.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>

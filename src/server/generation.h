@@ -2,6 +2,7 @@
 // limits, and its client, who may leave at any moment. Event loop's thread only.
 #pragma once
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>

@@ -1,5 +1,6 @@
 // A request that was read and found sound: prompts as token ids, how they are sampled, and what becomes of the results. Made on a worker.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>

@@ -1,5 +1,6 @@
 // Answers of /v1/responses: a list of items (reasoning, message, function calls), or the events that build it. Nothing is stored.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>

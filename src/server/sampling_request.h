@@ -1,5 +1,7 @@
 // The sampling fields that all routes share, as vLLM, OpenAI and llama-server name them. Stateless.
 #pragma once
+#include <cstdint>
+
 #include "engine/sampling_params.h"
 #include "server/answer_text.h"
 #include "server/generation_plan.h"

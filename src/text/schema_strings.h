@@ -1,5 +1,6 @@
 // The strings of a JSON schema, with their quotes: any, of bounded length, by pattern or format, or none of some names. One grammar's.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>

@@ -2,6 +2,7 @@
 // One scanner a text; the text must outlive it.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 

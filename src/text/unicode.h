@@ -1,6 +1,7 @@
 // Character classes and normalisation form C. Pure functions over generated tables (tools/make_unicode_tables.py): classes of Unicode
 // 16.0, NFC of Unicode 9.0, which are the versions that Hugging Face tokenizers has.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 

@@ -1,6 +1,7 @@
 // A checked TokenizerData with the tables that encoding looks into. Tokenizer owns it; immutable, any thread. Not movable: the tables point
 // into the data.
 #pragma once
+#include <cstdint>
 #include <string_view>
 #include <vector>
 

@@ -2,6 +2,7 @@
 // All throw invalid_input for broken files (naming file, token, id, merge line) and incompatible for what is not implemented here
 // (pre-tokenizer patterns, normalizers, models other than BPE), which is never ignored.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>

@@ -1,5 +1,7 @@
 // The attention kernels, written once over Lanes. Included by attention_<isa>.cpp after lanes_<isa>.h; everything has internal linkage.
 #pragma once
+#include <cstdint>
+
 #include "backend/cpu/attention_product.h"
 #include "backend/cpu/lanes_math.h"
 #include "backend/cpu/row_tiles.h"

@@ -1,5 +1,7 @@
 // The limits of this CPU with the pool's threads, measured when called (about 0.1 s each): reading memory, multiply-adds in registers.
 #pragma once
+#include <cstdint>
+
 #include "backend/device_runtime.h"
 #include "base/thread_pool.h"
 

@@ -1,6 +1,8 @@
 // What happens to rows of x before products by panels (norm, rounding) and to the sums after them, written once over Lanes. Included by
 // panel_kernels.h; everything has internal linkage.
 #pragma once
+#include <cstdint>
+
 #include "backend/cpu/lanes_math.h"
 #include "backend/cpu/panel_product.h"
 #include "backend/cpu/row_tiles.h"

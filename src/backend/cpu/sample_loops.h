@@ -1,6 +1,7 @@
 // The loops of sampling that go over every logit, in plain C++ that compilers vectorise without changing a bit. sample_<how>.cpp
 // compiles them for its instruction set; `sample_rows` does the rest.
 #pragma once
+#include <cstdint>
 #include <cstring>
 
 #include "backend/kernel_row.h"

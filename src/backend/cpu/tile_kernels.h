@@ -3,6 +3,8 @@
 // in panel_kernels.h, so the bits are those of its rows. A panel's vectors of codes are the unit's layout already. Included after
 // panel_kernels.h: by panels_avx512_amx.cpp with the processor's unit and by tile_test.cpp with a model of it.
 #pragma once
+#include <cstdint>
+
 #include "backend/cpu/panel_kernels.h"
 
 namespace quern::cpu {

@@ -2,6 +2,7 @@
 // The same tests run on a GPU (cuda_test) and, kernel by kernel, on the CPU (tests/cuda_on_cpu).
 #pragma once
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <functional>

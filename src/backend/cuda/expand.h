@@ -1,5 +1,7 @@
 // Weights of any format and layout as plain f16 rows, for cuBLASLt.
 #pragma once
+#include <cstdint>
+
 #include "backend/cuda/cuda_stream.h"
 
 namespace quern::cuda {

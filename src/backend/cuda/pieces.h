@@ -1,5 +1,7 @@
 // The steps of an operation that rows share: norm, a plain product, the end of qkv, the gate. One launch each.
 #pragma once
+#include <cstdint>
+
 #include "backend/cuda/cuda_stream.h"
 
 namespace quern::cuda {

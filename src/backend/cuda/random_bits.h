@@ -1,5 +1,7 @@
 // Data from a seed, made on the GPU: for measurements and for models without a file.
 #pragma once
+#include <cstdint>
+
 #include "backend/cuda/cuda_stream.h"
 
 namespace quern::cuda {

@@ -2,6 +2,8 @@
 // kernels are told. The order of every sum depends on the weight's shape alone: K is cut into kSlices slices of whole units, each slice
 // is summed by matrix instructions from its first column to its last, and the slices are added as ((01 + 23) + 45) + 67.
 #pragma once
+#include <cstdint>
+
 #include "backend/cuda/cuda_stream.h"
 #include "backend/cuda/layouts.h"
 

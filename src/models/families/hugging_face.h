@@ -1,5 +1,7 @@
 // What the Hugging Face configs of llama-like decoders have in common. Used by the family files.
 #pragma once
+#include <cstdint>
+
 #include "models/config_fields.h"
 #include "models/model_config.h"
 

@@ -1,6 +1,8 @@
 // One decoder layer: its weights, and its operations from top to bottom.
 // Owned by Transformer, used on the engine thread.
 #pragma once
+#include <cstdint>
+
 #include "models/weight_loader.h"
 
 namespace quern {
