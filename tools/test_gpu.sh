@@ -26,6 +26,7 @@ step() {
   summary+=$(printf '\n  %s %4d s  %s' "$([ $status -eq 0 ] && echo 'passed ' || echo 'FAILED ')" $((SECONDS - start)) "$name")
 }
 step "kernels" "$build/cuda_test"
+step "a lost GPU" "$build/cuda_test" lost
 step "models on the GPU" env QUERN_TEST_DEVICE=cuda "$build/tests/models_test" --gtest_brief=1
 step "engine on the GPU" env QUERN_TEST_DEVICE=cuda "$build/tests/engine_test" --gtest_brief=1 --gtest_filter='SameBytes.*'
 step "the program on the GPU" python3 tests/gpu/end_to_end.py "$build/quern"

@@ -1,5 +1,6 @@
 #include "base/usable_cores.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -82,9 +83,9 @@ double cgroup_quota(std::string_view membership, const std::string& root) {
     if (controllers.empty()) {
       quota = tighter(quota, path_quota(root, path));
       quota = tighter(quota, path_quota(root + "/unified", path));
-    } else if ((',' + controllers + ',').find(",cpu,") != std::string::npos) {
+    } else if (fmt::format(",{},", controllers).find(",cpu,") != std::string::npos) {
       quota = tighter(quota, path_quota(root + "/cpu", path));
-      quota = tighter(quota, path_quota(root + '/' + controllers, path));
+      quota = tighter(quota, path_quota(fmt::format("{}/{}", root, controllers), path));
     }
   }
   return quota;

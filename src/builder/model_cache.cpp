@@ -135,7 +135,7 @@ std::string cache_folder() {
 std::string resolve_model(const std::string& model, const ResolveOptions& options) {
   if (!needs_build(model)) return model;
   const std::function<void(const std::string&)> say = options.say ? options.say : [](const std::string& line) { log_info("{}", line); };
-  const std::string dtype = weight_dtype_name(parse_weight_dtype(options.dtype));
+  std::string dtype = weight_dtype_name(parse_weight_dtype(options.dtype));
   std::error_code error;
   const fs::path source = fs::canonical(model, error);
   if (error) raise(resource, "{}: {}", escaped(model), error.message());
@@ -144,7 +144,7 @@ std::string resolve_model(const std::string& model, const ResolveOptions& option
   make_folders(folder);
   const std::string key = cache_key(is_split_part(source) ? source.parent_path() : source, dtype, options.group_size);
   const std::string name = plain_name((is_folder ? source.filename() : source.stem()).string()) + "-" + dtype + "-" + key;
-  const std::string path = (fs::path(folder) / (name + ".quern")).string();
+  std::string path = (fs::path(folder) / (name + ".quern")).string();
   if (is_sound_engine(path)) return path;
 
   const BuildLock lock(path + ".wait", say);

@@ -202,7 +202,7 @@ Prompting read_prompting(const ModelFamily& family, const Checkpoint& checkpoint
     for (const std::string& stop : format->stops) stop_ids.add_text(stop);
   }
   stop_ids.add_text("<|endoftext|>");
-  if (stop_ids.ids().empty()) result.notes.push_back("stop ids: no file names one: answers end at their token limit");
+  if (stop_ids.ids().empty()) result.notes.emplace_back("stop ids: no file names one: answers end at their token limit");
   generation["eos_token_ids"] = stop_ids.ids();
   if (!stop_texts.texts().empty()) generation["stop"] = stop_texts.texts();
   result.chat = Json{{"format", format != nullptr ? Json(format->name) : Json(nullptr)}};

@@ -1,8 +1,7 @@
 #include "cli/bench_model.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 

@@ -25,7 +25,7 @@ struct RigOptions {
 };
 
 struct Rig {
-  explicit Rig(RigOptions setup = {}) {
+  explicit Rig(const RigOptions& setup = {}) {
     auto owned = std::make_unique<StubRunner>(setup.stub);
     runner = owned.get();
     engine = std::make_unique<Engine>(std::move(owned), setup.tokenizer, setup.stub.num_tokens, setup.defaults, setup.options);

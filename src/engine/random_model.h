@@ -19,10 +19,10 @@ inline Tokenizer byte_tokenizer() {
   TokenizerData data;
   data.splitter = TokenizerData::Splitter::none;
   for (int byte = 0; byte < 256; ++byte) {
-    data.tokens.push_back(std::string(1, static_cast<char>(byte)));
+    data.tokens.emplace_back(1, static_cast<char>(byte));
     data.byte_tokens[static_cast<size_t>(byte)] = byte;
   }
-  data.tokens.push_back("");
+  data.tokens.emplace_back();
   data.specials.push_back({256, "<end>", true});
   return Tokenizer(std::move(data));
 }

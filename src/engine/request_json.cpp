@@ -119,7 +119,7 @@ std::vector<ToolCall> read_tool_calls(const Json& calls, const std::string& wher
 }
 
 std::string read_role(const JsonFields& fields) {
-  const std::string role = fields.text({"role"});
+  std::string role = fields.text({"role"});
   if (role == "developer") return "system";
   if (role == "function") return "tool";
   if (role == "system" || role == "user" || role == "assistant" || role == "tool") return role;

@@ -207,7 +207,7 @@ StepPlan Scheduler::plan(size_t prefill_budget) {
     of_oldest = chunk_limit(*oldest, of_oldest + left);
     schedule(*oldest, of_oldest);
   }
-  std::ranges::stable_partition(plan.chunks, [](const ScheduledChunk& chunk) { return chunk.num_tokens == 1; });
+  std::stable_partition(plan.chunks.begin(), plan.chunks.end(), [](const ScheduledChunk& chunk) { return chunk.num_tokens == 1; });
   return plan;
 }
 

@@ -39,7 +39,7 @@ void SessionChannel::announce(std::unique_lock<std::mutex> lock) {
   if (listener) listener();
 }
 
-void SessionChannel::deliver(OutputToken token, std::string text) {
+void SessionChannel::deliver(OutputToken token, const std::string& text) {
   std::unique_lock lock(mutex_);
   pending_.tokens.push_back(std::move(token));
   pending_.text += text;
@@ -52,7 +52,7 @@ void SessionChannel::deliver_prompt(std::vector<OutputToken> tokens) {
   announce(std::move(lock));
 }
 
-void SessionChannel::end(std::optional<OutputToken> last, std::string text, Finish finish) {
+void SessionChannel::end(std::optional<OutputToken> last, const std::string& text, Finish finish) {
   std::unique_lock lock(mutex_);
   if (last) pending_.tokens.push_back(*std::move(last));
   pending_.text += text;

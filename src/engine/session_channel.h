@@ -28,10 +28,10 @@ class SessionChannel {
   uint64_t id() const { return id_; }
 
   // Engine's side.
-  void deliver(OutputToken token, std::string text);
+  void deliver(OutputToken token, const std::string& text);
   void deliver_prompt(std::vector<OutputToken> tokens);
   // With the token that ended it, if one did, so that a reader gets both at once.
-  void end(std::optional<OutputToken> last, std::string text, Finish finish);
+  void end(std::optional<OutputToken> last, const std::string& text, Finish finish);
   bool is_cancelled() const { return cancelled_.load(std::memory_order_acquire); }
   void mark_scheduled() { scheduled_.store(true, std::memory_order_relaxed); }
 

@@ -84,7 +84,7 @@ void StubRunner::clear_block(size_t block) {
   for (size_t i = 0; i < options_.block_tokens; ++i) slots_[block * options_.block_tokens + i] = {};
 }
 
-std::vector<TokenId> StubRunner::expected(std::vector<TokenId> prompt, uint64_t seed, size_t count) const {
+std::vector<TokenId> StubRunner::expected(const std::vector<TokenId>& prompt, uint64_t seed, size_t count) const {
   const int32_t variant = rope_variant(prompt.size());
   uint64_t state = 0;
   for (const TokenId token : prompt) state = state_after(state, token, variant);

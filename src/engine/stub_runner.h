@@ -30,7 +30,7 @@ class StubRunner : public ModelRunner {
   void clear_block(size_t block) override;
 
   // The first `count` tokens that follow `prompt`.
-  std::vector<TokenId> expected(std::vector<TokenId> prompt, uint64_t seed, size_t count) const;
+  std::vector<TokenId> expected(const std::vector<TokenId>& prompt, uint64_t seed, size_t count) const;
   // Of its tokens from the second on.
   std::vector<float> expected_prompt_logprobs(const std::vector<TokenId>& prompt) const;
   size_t computed_tokens() const { return computed_tokens_.load(); }

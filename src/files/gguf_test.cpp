@@ -45,7 +45,7 @@ Gguf split_part(uint16_t number, uint16_t count, std::vector<std::string> tensor
 std::string part_name(int number, int count) { return fmt::format("m-{:05}-of-{:05}.gguf", number, count); }
 
 // Two parts, the second one changed.
-std::function<std::string(const TemporaryFolder&)> split_with(std::function<void(const TemporaryFolder&)> change) {
+std::function<std::string(const TemporaryFolder&)> split_with(const std::function<void(const TemporaryFolder&)>& change) {
   return [=](const TemporaryFolder& folder) {
     write_file(folder / part_name(1, 2), split_part(0, 2, {gguf_tensor("a", {16}, 0, 0)}).bytes());
     write_file(folder / part_name(2, 2), split_part(1, 2, {gguf_tensor("b", {16}, 0, 0)}).bytes());
@@ -205,7 +205,7 @@ const BadInput kCases[] = {
     {"G18_TypesWithoutTokens", file_of(Gguf().with(gguf_numbers_array<int32_t>("tokenizer.ggml.token_type", 5, {1}))), invalid_input, "want 0 elements"},
     {"G18_TwoMillionTokens",
      [](const TemporaryFolder& folder) {
-       return file_of(Gguf().with(gguf_text("tokenizer.ggml.model", "gpt2")).with(gguf_array("tokenizer.ggml.tokens", 8, 2'000'000, std::string(16'000'000, '\0'))))(folder);
+       return file_of(Gguf().with(gguf_text("tokenizer.ggml.model", "gpt2")).with(gguf_array("tokenizer.ggml.tokens", 8, 2'000'000, std::string().append(16'000'000, '\0'))))(folder);
      },
      invalid_input, "tokenizer.ggml.tokens: want at most 1048576 elements, found 2000000"},
     {"G18_NoModel", file_of(Gguf().with(gguf_strings_array("tokenizer.ggml.tokens", {"a"}))), invalid_input, "tokenizer.ggml.model: want a string, found nothing"},

@@ -39,7 +39,7 @@ Json HuggingFaceReader::read_json(const char* name, bool required) const {
   if (!required && !folder_.has(name)) return nullptr;
   const std::shared_ptr<MappedFile> file = folder_.map(name, "the checkpoint");
   const std::string where = escaped(file->path());
-  const Json json = parse_json(file->text(), where);
+  Json json = parse_json(file->text(), where);
   if (!json.is_object()) raise(invalid_input, "{}: want a JSON object, found {}", where, json.type_name());
   return json;
 }

@@ -35,7 +35,7 @@ const std::string kGoodMap = fmt::format(R"("a":"{0}","b":"{0}","c":"{1}")", kOn
 using Make = std::function<std::string(const TemporaryFolder&)>;
 
 Make sharded(
-    const std::string& index, std::function<void(const TemporaryFolder&)> change = [](const TemporaryFolder&) {}) {
+    const std::string& index, const std::function<void(const TemporaryFolder&)>& change = [](const TemporaryFolder&) {}) {
   return [=](const TemporaryFolder& folder) {
     write_sharded(folder, index);
     change(folder);
@@ -44,7 +44,7 @@ Make sharded(
 }
 
 // The second shard is another thing than a plain file.
-Make second_shard_is(std::function<void(const std::string& path)> make) {
+Make second_shard_is(const std::function<void(const std::string& path)>& make) {
   return sharded(index_of(kGoodMap), [=](const TemporaryFolder& folder) {
     std::filesystem::remove(folder / kTwo);
     make(folder / kTwo);
@@ -64,7 +64,7 @@ Make with_file(const std::string& name, const std::string& text, uint64_t size =
   };
 }
 
-Make only(std::vector<std::string> names) {
+Make only(const std::vector<std::string>& names) {
   return [=](const TemporaryFolder& folder) {
     // Contents that would be noticed if they were read: none of them is.
     for (const std::string& name : names) sample::write_file(folder / name, "\x80\x02pickle");

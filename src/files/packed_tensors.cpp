@@ -21,7 +21,7 @@ bool is_one_of(std::string_view dtype, PackedTensors::Dtypes dtypes) { return st
 std::vector<std::string> PackedTensors::modules(std::string_view ending, Dtypes dtypes) const {
   std::vector<std::string> found;
   for (const auto& [name, tensor] : tensors_) {
-    if (!name.ends_with(ending) || (dtypes.size() != 0 && !is_one_of(tensor.dtype, dtypes))) continue;
+    if (!name.ends_with(ending) || (!dtypes.empty() && !is_one_of(tensor.dtype, dtypes))) continue;
     found.push_back(name.substr(0, name.size() - ending.size()));
   }
   return found;

@@ -74,7 +74,7 @@ struct Sample {
     }
     tensors.insert_or_assign(name, tensor);
   }
-  const PackedMatrix& join(Json config) {
+  const PackedMatrix& join(const Json& config) {
     join_packed_weights(tensors, JsonFields(config, "config.json: quantization_config"), "folder");
     return *tensors.at("x.weight").packed;
   }

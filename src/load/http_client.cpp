@@ -214,7 +214,7 @@ HttpClient::HttpClient(const ServerAddress& address, Headers headers, double idl
     : state_(std::make_unique<State>(address, std::move(headers), idle_seconds)) {}
 HttpClient::~HttpClient() = default;
 
-void HttpClient::send(const std::string& path, std::string content, Body body, End end) {
+void HttpClient::send(const std::string& path, const std::string& content, Body body, End end) {
   std::shared_ptr<Channel> connection;
   if (state_->free.empty()) {
     connection = std::make_shared<Channel>(*state_);

@@ -34,7 +34,7 @@ class HttpClient {
 
   // Sends on a connection that is free, or a new one. `body` may be called any number of times, `end` is called once. POST when there is
   // `content`, else GET.
-  void send(const std::string& path, std::string content, Body body, End end);
+  void send(const std::string& path, const std::string& content, Body body, End end);
   void after(double seconds, std::function<void()> work);
   // Until nothing is under way, or stop().
   void run();

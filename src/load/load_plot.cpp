@@ -36,6 +36,14 @@ double tick_step(double span) {
   return 10 * power;
 }
 
+// The places from 0 to `span` that get a label.
+std::vector<double> ticks(double span) {
+  const double step = tick_step(span);
+  std::vector<double> places;
+  for (size_t i = 0; static_cast<double>(i) * step <= span * 1.0001; ++i) places.push_back(static_cast<double>(i) * step);
+  return places;
+}
+
 struct Point {
   double x, y;
 };
@@ -45,17 +53,17 @@ class Panel {
  public:
   Panel(std::string& out, size_t index, const std::string& title, double x_max, double y_max, const std::string& x_label)
       : out_(out),
-        left_(kLeft + kAcross * static_cast<double>(index % 2)),
-        top_(kTop + kDown * static_cast<double>(index / 2)),
+        left_(kLeft + (index % 2 == 0 ? 0 : kAcross)),
+        top_(kTop + kDown * std::floor(static_cast<double>(index) / 2)),
         x_max_(x_max > 0 ? x_max : 1),
         y_max_(y_max > 0 ? y_max : 1) {
     out_ += fmt::format("<text x='{:.1f}' y='{:.1f}' class='title'>{}</text>\n", left_, top_ - 12, title);
-    for (double value = 0; value <= y_max_ * 1.0001; value += tick_step(y_max_)) {
+    for (const double value : ticks(y_max_)) {
       out_ +=
           fmt::format("<path class='grid' d='M{:.1f} {:.1f}h{}'/><text class='tick' text-anchor='end' x='{:.1f}' y='{:.1f}'>{:g}</text>\n",
                       left_, y(value), kPanelWidth, left_ - 6, y(value) + 4, value);
     }
-    for (double value = 0; value <= x_max_ * 1.0001; value += tick_step(x_max_)) {
+    for (const double value : ticks(x_max_)) {
       out_ += fmt::format("<text class='tick' text-anchor='middle' x='{:.1f}' y='{:.1f}'>{:g}</text>\n", x(value), top_ + kPanelHeight + 16,
                           value);
     }

@@ -94,8 +94,9 @@ const ModelFamily& find_family(std::string_view name) {
   for (const ModelFamily* family : kModelFamilies) {
     if (name == family->name) return *family;
   }
-  const auto names = std::ranges::transform_view(kModelFamilies, [](const ModelFamily* family) { return family->name; });
-  raise(incompatible, "model family: want one of {}, found \"{}\"", fmt::join(names.begin(), names.end(), ", "), escaped(name, 80));
+  std::vector<std::string_view> names;
+  for (const ModelFamily* family : kModelFamilies) names.emplace_back(family->name);
+  raise(incompatible, "model family: want one of {}, found \"{}\"", fmt::join(names, ", "), escaped(name, 80));
 }
 
 ModelConfig read_model_config(const ModelFamily& family, const Checkpoint& checkpoint, const ConfigOptions& options) {

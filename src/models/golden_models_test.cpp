@@ -62,7 +62,7 @@ const std::string kQuantized = "../quantized/";
 std::vector<std::string> quantized_names() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kGoldens + "/" + kQuantized))
-    names.push_back(kQuantized + entry.path().filename().string());
+    names.push_back(fmt::format("{}{}", kQuantized, entry.path().filename().string()));
   std::ranges::sort(names);
   return names;
 }
@@ -215,7 +215,7 @@ TEST(GoldenModels, MixedBatchesDoNotChangeBytes) {
           work.emplace_back(&s, std::min<size_t>(s.ids.size() - s.done, s.done < s.prompt_tokens ? 1 + random() % 24 : 1));
       }
       if (work.empty()) continue;
-      std::ranges::stable_partition(work, [](const auto& item) { return item.second == 1; });
+      std::stable_partition(work.begin(), work.end(), [](const auto& item) { return item.second == 1; });
       runner.step(work);
       for (size_t i = running.size(); i-- > 0;) {
         if (running[i].done < running[i].ids.size()) continue;

@@ -167,7 +167,7 @@ std::vector<TensorPlan> plan_tensors(const ModelFamily& family, const ModelConfi
 
 size_t source_row(const TensorPlan& plan, const ModelConfig& config, size_t row) {
   switch (plan.how) {
-    case RowSource::whole: return row;
+    case RowSource::whole:
     case RowSource::third_0: return row;
     case RowSource::third_1: return plan.shape[0] + row;
     case RowSource::third_2: return 2 * plan.shape[0] + row;

@@ -133,6 +133,9 @@ struct Transformer::State {
       embed.weight.use = WeightUse::embed;
     } else {
       embed = loader.matrix(WeightUse::embed, {"embed"});
+      const std::span<const std::byte> mapped = file->file().bytes();
+      const std::byte* rows = embed.weight.parts[0].data;
+      embed_in_file = embed.weight.layout == kCanonical && rows >= mapped.data() && rows < mapped.data() + mapped.size();
     }
     const size_t outside = loader.bytes();
     for (size_t i = 0; i < config.num_layers; ++i) layers.push_back(load_decoder_layer(loader, config, i));
@@ -221,6 +224,7 @@ struct Transformer::State {
     } else {
       body();
     }
+    release_embedding(static_cast<size_t>(view.num_tokens));
     Tensor logits = step.logits;
     logits.shape = Shape{logit_rows, config.vocab_size};
     if (keeps_logits) {
@@ -228,6 +232,16 @@ struct Transformer::State {
       backend.runtime().download(reinterpret_cast<std::byte*>(kept.data()), logits.data, kept.size() * sizeof(float));
     }
     return sampling.draw(batch, logits, input.sample_rows());
+  }
+
+  // For each row that is read the system maps the pages around it, 64 KiB: without this the whole table would come to count as this
+  // process's memory. The pages stay in the system's cache.
+  void release_embedding(size_t num_tokens) {
+    if (!embed_in_file) return;
+    embedded_tokens += num_tokens;
+    if (embedded_tokens < 64) return;
+    embedded_tokens = 0;
+    if (const EngineTensorInfo* info = file->find("embed")) file->file().release(info->offset, info->bytes);
   }
 
   std::vector<OperationCost> measure_operations(const ForwardBatch& batch, KvCache& cache, size_t repeats) {
@@ -290,6 +304,8 @@ struct Transformer::State {
   Activations activations;
   StepInput input;
   SampleStep sampling;
+  bool embed_in_file = false;
+  size_t embedded_tokens = 0;  // since its pages were given back
   bool keeps_logits = false;
   std::vector<float> kept;
   size_t weight_bytes = 0, streamed_bytes = 0;

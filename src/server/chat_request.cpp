@@ -33,7 +33,7 @@ std::string read_content(const Json& content, const std::string& path) {
 namespace {
 
 std::string read_role(const RequestFields& message) {
-  const std::string role = message.required_text("role");
+  std::string role = message.required_text("role");
   if (role == "developer") return "system";
   if (role == "function") return "tool";
   if (role == "system" || role == "user" || role == "assistant" || role == "tool") return role;

@@ -56,16 +56,16 @@ std::optional<Ask> read_guided(const RequestFields& fields, std::string_view tex
   for (const char* name : {"guided_json", "json_schema"}) {
     if (const Json* schema = fields.find(name)) return Ask{name, Ask::Kind::schema, ordered_member(*schema, text, name)};
   }
-  if (const auto ask = read_text(fields, "guided_regex", Ask::Kind::regex)) return ask;
+  if (auto ask = read_text(fields, "guided_regex", Ask::Kind::regex)) return ask;
   for (const char* name : {"guided_grammar", "grammar"}) {
-    if (const auto ask = read_text(fields, name, Ask::Kind::grammar)) return ask;
+    if (auto ask = read_text(fields, name, Ask::Kind::grammar)) return ask;
   }
   if (const Json* choice = fields.find("guided_choice")) return Ask{"guided_choice", Ask::Kind::choice, OrderedJson(*choice)};
   const auto outputs = fields.object("structured_outputs");
   if (!outputs) return std::nullopt;
   if (outputs->has("structural_tag")) throw not_enforced(outputs->path_of("structural_tag"), "structural_tag");
-  if (const auto ask = read_text(*outputs, "regex", Ask::Kind::regex)) return ask;
-  if (const auto ask = read_text(*outputs, "grammar", Ask::Kind::grammar)) return ask;
+  if (auto ask = read_text(*outputs, "regex", Ask::Kind::regex)) return ask;
+  if (auto ask = read_text(*outputs, "grammar", Ask::Kind::grammar)) return ask;
   if (outputs->has("json")) {
     const OrderedJson ordered = ordered_member(*fields.find("structured_outputs"), text, "structured_outputs");
     return Ask{"structured_outputs.json", Ask::Kind::schema, ordered.at("json")};

@@ -20,12 +20,12 @@ inline std::shared_ptr<const Tokenizer> echo_tokenizer() {
   TokenizerData data;
   data.splitter = TokenizerData::Splitter::none;
   for (int byte = 0; byte < 256; ++byte) {
-    data.tokens.push_back(std::string(1, static_cast<char>(byte)));
+    data.tokens.emplace_back(1, static_cast<char>(byte));
     data.byte_tokens[static_cast<size_t>(byte)] = byte;
   }
   const auto add = [&](const char* text, bool control) {
     data.specials.push_back({static_cast<TokenId>(data.tokens.size()), text, control});
-    data.tokens.push_back("");
+    data.tokens.emplace_back();
   };
   for (const char* text : {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"})
     add(text, true);

@@ -40,4 +40,21 @@ const char* http_reason(int status) {
   return found == std::end(kReasons) ? "Status" : found->second;
 }
 
+std::string percent_decoded(std::string_view segment) {
+  const auto digit = [&](size_t at) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    if (at >= segment.size()) return kDigits.npos;
+    const char c = segment[at];
+    return kDigits.find(c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c);
+  };
+  std::string out;
+  for (size_t at = 0; at < segment.size(); ++at) {
+    const size_t high = digit(at + 1), low = digit(at + 2);
+    const bool is_coded = segment[at] == '%' && high != std::string_view::npos && low != std::string_view::npos;
+    out += is_coded ? static_cast<char>(high * 16 + low) : segment[at];
+    at += is_coded ? 2 : 0;
+  }
+  return out;
+}
+
 }  // namespace quern

@@ -32,5 +32,7 @@ struct HttpReply {
 };
 
 const char* http_reason(int status);
+// "%2F" as '/': of one segment of a path. What is no pair of hexadecimal digits stays as it is.
+std::string percent_decoded(std::string_view segment);
 
 }  // namespace quern

@@ -163,13 +163,26 @@ bool HttpParser::check_fields() {
   return true;
 }
 
+// "GET http://host/path", as to a proxy: the target's host stands for the field's. RFC 9112, section 3.2.2.
+bool HttpParser::split_absolute_target() {
+  const std::string scheme = lower(std::string_view(request_.path).substr(0, 8));
+  if (!scheme.starts_with("http://") && scheme != "https://") return true;
+  const size_t begin = request_.path.find("//") + 2, end = std::min(request_.path.find('/', begin), request_.path.size());
+  const std::string authority = request_.path.substr(begin, end - begin);
+  if (authority.empty() || authority.find('@') != authority.npos) return fail(400, "invalid_http", "The target names no host.");
+  request_.path = end == request_.path.size() ? "/" : request_.path.substr(end);
+  std::erase_if(request_.headers, [](const HttpHeader& header) { return header.name == "host"; });
+  request_.headers.push_back({"host", authority});
+  return true;
+}
+
 bool HttpParser::parse_head() {
   if (!check_lines(head_)) return false;
   Head head(request_, limits_);
   error_code ec;
   const size_t used = head.put(boost::asio::const_buffer(head_.data(), head_.size()), ec);
   if (ec || used != head_.size() || !head.is_done()) return fail(400, "invalid_http", "The head is not HTTP/1.1.");
-  if (!check_fields()) return false;
+  if (!check_fields() || !split_absolute_target()) return false;
   const std::string* connection = request_.header("connection");
   const std::string options = connection == nullptr ? "" : lower(*connection);
   request_.keeps_alive = request_.is_http_1_0 ? options.find("keep-alive") != options.npos : options.find("close") == options.npos;

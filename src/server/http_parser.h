@@ -45,6 +45,7 @@ class HttpParser {
   bool check_first_line(std::string_view line);
   bool check_lines(std::string_view head);
   bool check_fields();
+  bool split_absolute_target();
   bool parse_head();
   bool fail(int status, std::string code, std::string message);
 

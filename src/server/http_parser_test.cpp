@@ -80,7 +80,7 @@ TEST(HttpParser, RefusesWhatTwoProgramsCouldReadInTwoWays) {
       {"bare LF", "GET / HTTP/1.1\nHost: x\n\n", 400},
       {"bare LF in a field", kHead + "A: b\nC: d\r\n\r\n", 400},
       {"bare CR in a field", kHead + "A: b\rC: d\r\n\r\n", 400},
-      {"NUL in a field", kHead + std::string("A: b\0c\r\n\r\n", 11), 400},
+      {"NUL in a field", kHead + std::string("A: b\0c\r\n\r\n", 10), 400},
       {"space before the colon", kHead + "A : b\r\n\r\n", 400},
       {"field without colon", kHead + "Ab\r\n\r\n", 400},
       {"no host", "GET / HTTP/1.1\r\n\r\n", 400},

@@ -111,7 +111,15 @@ constexpr BodyField kTokenize[] = {
     {"with_pieces", kFlag}, {"return_token_strs", kFlag}};
 constexpr BodyField kDetokenize[] = {{"model", kText}, {"tokens", kTokenIds}};
 constexpr BodyField kTemplate[] = {{"model", kText}, {"messages", kMessages}, {"tools", kTools}, {"chat_template_kwargs", kObject}};
-constexpr BodyField kEmbeddings[] = {{"model", kText}, {"input", R"({"anyOf":[{"type":"string"},{"type":"array"}]})"}};
+constexpr BodyField kRefused[] = {{"model", kText}};
+constexpr BodyField kLlamaCompletion[] = {
+    {"prompt", R"({"anyOf":[{"type":"string","minLength":1},{"$ref":"#/components/schemas/TokenIds"}]})"},
+    {"n_predict", kBudget},
+    {"n_probs", R"({"const":0})"},
+    {"n", R"({"const":1})"},
+    {"return_tokens", kFlag},
+    {"cache_prompt", kFlag},
+};
 
 constexpr const char* kStatus = R"({"type":"object","required":["status"],"properties":{"status":{"const":"ok"}}})";
 constexpr const char* kModel = R"({"$ref":"#/components/schemas/Model"})";
@@ -121,6 +129,8 @@ constexpr const char* kChatReply =
     R"({"type":"object","required":["id","object","created","model","system_fingerprint","choices","usage"],"properties":{"id":{"type":"string"},"object":{"const":"chat.completion"},"created":{"type":"integer"},"model":{"type":"string"},"choices":{"type":"array","minItems":1,"items":{"type":"object","required":["index","message","logprobs","finish_reason"],"properties":{"index":{"type":"integer"},"message":{"type":"object","required":["role","content","refusal"],"properties":{"role":{"const":"assistant"},"content":{"type":["string","null"]},"reasoning":{"type":"string"},"reasoning_content":{"type":"string"},"tool_calls":{"type":"array","minItems":1,"items":{"type":"object","required":["id","type","function"],"properties":{"id":{"type":"string"},"type":{"const":"function"},"function":{"type":"object","required":["name","arguments"],"properties":{"name":{"type":"string"},"arguments":{"type":"string"}}}}}}}},"logprobs":{"type":["object","null"]},"finish_reason":{"enum":["stop","length","tool_calls"]},"stop_reason":{"type":["string","integer","null"]}}}},"usage":{"$ref":"#/components/schemas/Usage"}}})";
 constexpr const char* kCompletionReply =
     R"({"type":"object","required":["id","object","created","model","choices","usage"],"properties":{"id":{"type":"string"},"object":{"const":"text_completion"},"created":{"type":"integer"},"model":{"type":"string"},"choices":{"type":"array","minItems":1,"items":{"type":"object","required":["index","text","logprobs","finish_reason"],"properties":{"index":{"type":"integer"},"text":{"type":"string"},"logprobs":{"type":["object","null"]},"finish_reason":{"enum":["stop","length"]},"stop_reason":{"type":["string","integer","null"]}}}},"usage":{"$ref":"#/components/schemas/Usage"}}})";
+constexpr const char* kLlamaReply =
+    R"({"type":"object","required":["content","stop","stop_type","tokens_predicted","tokens_evaluated","truncated","timings"],"properties":{"content":{"type":"string"},"stop":{"const":true},"stop_type":{"enum":["eos","limit","word"]}}})";
 constexpr const char* kResponsesReply =
     R"({"type":"object","required":["id","object","created_at","status","model","output","usage"],"properties":{"id":{"type":"string"},"object":{"const":"response"},"created_at":{"type":"integer"},"status":{"enum":["completed","incomplete"]},"model":{"type":"string"},"output":{"type":"array","items":{"type":"object","required":["id","type"],"properties":{"type":{"enum":["reasoning","message","function_call"]}}}},"usage":{"type":"object","required":["input_tokens","output_tokens","total_tokens"]}}})";
 constexpr const char* kMessagesReply =
@@ -159,7 +169,13 @@ const RouteDescription kRoutes[] = {
     {"/tokenize", "Text to tokens", kTokenize, false, "", kTokenizeReply},
     {"/detokenize", "Tokens to text", kDetokenize, false, R"(["tokens"])", kDetokenizeReply},
     {"/apply-template", "A conversation as a prompt", kTemplate, false, R"(["messages"])", kTemplateReply},
-    {"/v1/embeddings", "Refused: the models served have no pooling", kEmbeddings},
+    {"/completion", "llama-server's completion", kLlamaCompletion, true, R"(["prompt"])", kLlamaReply},
+    {"/v1/embeddings", "Refused: the models served have no pooling", kRefused},
+    {"/v1/rerank", "Refused: the models served have no pooling", kRefused},
+    {"/v1/score", "Refused: the models served have no pooling", kRefused},
+    {"/pooling", "Refused: the models served have no pooling", kRefused},
+    {"/embedding", "Refused: the models served have no pooling", kRefused},
+    {"/infill", "Refused: /v1/completions has suffix", kRefused},
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "server/chat_request.h"
 #include "server/completion_request.h"
+#include "server/llama_completion.h"
 #include "server/messages_request.h"
 #include "server/openapi.h"
 #include "server/responses_request.h"
@@ -29,7 +30,13 @@ constexpr Route kRoutes[] = {
     {"/tokenize", "POST", Kind::answer, false, &answer_tokenize},
     {"/detokenize", "POST", Kind::answer, false, &answer_detokenize},
     {"/apply-template", "POST", Kind::answer, false, &answer_apply_template},
-    {"/v1/embeddings", "POST", Kind::answer, false, &answer_embeddings},
+    {"/v1/embeddings", "POST", Kind::answer, false, &answer_pooling},
+    {"/v1/rerank", "POST", Kind::answer, false, &answer_pooling},
+    {"/v1/score", "POST", Kind::answer, false, &answer_pooling},
+    {"/pooling", "POST", Kind::answer, false, &answer_pooling},
+    {"/embedding", "POST", Kind::answer, false, &answer_pooling},
+    {"/infill", "POST", Kind::answer, false, &answer_infill},
+    {"/completion", "POST", Kind::generate, false, nullptr, &read_llama_completion},
     {"/v1/chat/completions", "POST", Kind::generate, false, nullptr, &read_chat_request},
     {"/v1/completions", "POST", Kind::generate, false, nullptr, &read_completion_request},
     {"/v1/responses", "POST", Kind::generate, false, nullptr, &read_responses_request},

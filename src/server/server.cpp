@@ -247,6 +247,7 @@ struct Server::State {
 
   void tick() {
     const double now = monotonic_seconds();
+    // NOLINTNEXTLINE(modernize-loop-convert): an answer that ends may start the next request of its connection, which adds one
     for (size_t i = 0; i < generations.size(); ++i) generations[i]->tick(now);
     std::erase_if(generations, [](const auto& generation) { return generation->is_over(); });
   }
@@ -284,7 +285,7 @@ uint16_t Server::port() const { return state_->http.port(); }
 void Server::start() {
   State* state = state_.get();
   state->is_started = true;
-  state->http.start([state](std::shared_ptr<Exchange> exchange) { state->handle(exchange); }, [state] { state->tick(); });
+  state->http.start([state](const std::shared_ptr<Exchange>& exchange) { state->handle(exchange); }, [state] { state->tick(); });
 }
 
 void Server::serve(ServedModel model) {

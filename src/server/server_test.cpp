@@ -29,7 +29,10 @@ TEST(Server, SmallRoutes) {
   EXPECT_EQ(models["data"][0]["max_model_len"], 1024);
   EXPECT_EQ(server.get("/models").json(), models);
   EXPECT_EQ(server.get("/v1/models/alias").json()["root"], "echo");
+  EXPECT_EQ(server.get("/v1/models/%61lia%73").json()["root"], "echo");
   EXPECT_EQ(error_code(server.get("/v1/models/none")), "model_not_found");
+  EXPECT_EQ(server.get("http://localhost:1/v1/models?x").json(), models);  // as to a proxy
+  EXPECT_EQ(error_code(server.get("http://evil.example/v1/models")), "host_not_allowed");
   EXPECT_EQ(server.get("/version").json()["system_fingerprint"], "quern-test");
   EXPECT_NE(server.get("/metrics").body.find("quern:num_requests_running{model_name=\"echo\"} 0"), std::string::npos);
   EXPECT_EQ(server.get("/livez", "x-request-id: my-id\r\n").headers.at("x-request-id"), "my-id");

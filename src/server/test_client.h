@@ -154,7 +154,7 @@ class TestClient {
 // Serves the echo model from construction on.
 struct TestServer {
   explicit TestServer(ServerOptions options = {}, const EchoOptions& echo = {}, EngineOptions engine_options = {})
-      : engine(echo_engine(echo, std::move(engine_options))), server(prepared(std::move(options))) {
+      : engine(echo_engine(echo, engine_options)), server(prepared(std::move(options))) {
     engine->start();
     server.start();
     server.serve({.engine = engine.get(), .names = {"echo", "alias"}, .fingerprint = "quern-test", .created = 1});

@@ -71,6 +71,12 @@ HttpReply answer_props(const HttpRequest&, const ServedModel& model) {
   JsonWriter json(out);
   json.begin_object().field("model_alias", model.name()).field("n_ctx", model.context()).field("total_slots", options.max_num_seqs);
   json.field("n_vocab", model.engine->num_tokens());
+  json.key("default_generation_settings").begin_object().field("n_ctx", model.context()).key("params").begin_object();
+  const SamplingParams& params = model.engine->defaults().params;
+  json.field("temperature", params.temperature).field("top_k", params.top_k).field("top_p", params.top_p).field("min_p", params.min_p);
+  json.field("repeat_penalty", params.repetition_penalty).field("presence_penalty", params.presence_penalty);
+  json.field("frequency_penalty", params.frequency_penalty).field("n_predict", params.max_tokens.value_or(-1)).end_object().end_object();
+  json.key("modalities").begin_object().field("vision", false).field("audio", false).end_object();
   model.chat() == nullptr ? json.null_field("chat_format") : json.field("chat_format", model.chat()->name);
   json.field("build_info", std::string("quern ") + kVersion).end_object();
   return json_reply(std::move(out));
@@ -87,7 +93,7 @@ HttpReply answer_models(const HttpRequest&, const ServedModel& model) {
 
 HttpReply answer_model(const HttpRequest& request, const ServedModel& model) {
   const std::string_view path = request.path;
-  const std::string_view id = path.substr(path.find("models/") + 7);
+  const std::string id = percent_decoded(path.substr(path.find("models/") + 7));  // clients write the '/' and ':' of names so
   const auto name = std::ranges::find(model.names, id);
   if (name == model.names.end()) {
     ApiError error = api_error(404, "invalid_request_error", "model_not_found", fmt::format("The model '{}' does not exist.", escaped(id)));
@@ -148,13 +154,19 @@ HttpReply answer_apply_template(const HttpRequest& request, const ServedModel& m
   return json_reply(std::move(out), &fields);
 }
 
-HttpReply answer_embeddings(const HttpRequest& request, const ServedModel& model) {
+HttpReply answer_pooling(const HttpRequest& request, const ServedModel& model) {
   const Json body = parse_request(request.body);
   check_model_name(RequestFields(body), model);
-  ApiError error =
-      api_error(400, "invalid_request_error", "unsupported_value", "This model generates text; it has no pooling for embeddings.");
+  ApiError error = api_error(400, "invalid_request_error", "unsupported_value",
+                             "This model generates text; it has no pooling for embeddings, scores or rankings.");
   error.param = "model";
   throw error;
+}
+
+HttpReply answer_infill(const HttpRequest& request, const ServedModel&) {
+  parse_request(request.body);
+  throw api_error(400, "invalid_request_error", "unsupported_value",
+                  "Use /v1/completions: prompt is input_prefix, suffix is input_suffix.");
 }
 
 }  // namespace quern

@@ -12,6 +12,7 @@ HttpReply answer_model(const HttpRequest& request, const ServedModel& model);
 HttpReply answer_tokenize(const HttpRequest& request, const ServedModel& model);
 HttpReply answer_detokenize(const HttpRequest& request, const ServedModel& model);
 HttpReply answer_apply_template(const HttpRequest& request, const ServedModel& model);
-HttpReply answer_embeddings(const HttpRequest& request, const ServedModel& model);
+HttpReply answer_pooling(const HttpRequest& request, const ServedModel& model);
+HttpReply answer_infill(const HttpRequest& request, const ServedModel& model);
 
 }  // namespace quern

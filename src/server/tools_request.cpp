@@ -69,7 +69,7 @@ ApiError not_enforced(std::string param, std::string_view what) {
 namespace {
 
 std::string read_function(const RequestFields& function) {
-  const std::string name = function.required_text("name");
+  std::string name = function.required_text("name");
   if (!is_tool_name(name)) {
     throw field_error(function.path_of("name"), "want 1 to {} of A-Z, a-z, 0-9, _ and -, found '{}'", kMaxNameBytes, escaped(name, 80));
   }

@@ -27,9 +27,9 @@ std::vector<std::string> types_of(const OrderedJson& schema) {
   std::vector<std::string> types;
   if (!schema.is_object()) return types;
   if (const auto type = schema.find("type"); type != schema.end()) {
-    if (type->is_string()) types.push_back(type->get<std::string>());
+    if (type->is_string()) types.emplace_back(type->get<std::string>());
     if (type->is_array()) {
-      for (const OrderedJson& each : *type) types.push_back(each.is_string() ? each.get<std::string>() : "");
+      for (const OrderedJson& each : *type) types.emplace_back(each.is_string() ? each.get<std::string>() : "");
     }
     return types;
   }
@@ -38,15 +38,15 @@ std::vector<std::string> types_of(const OrderedJson& schema) {
     if (list == schema.end() || !list->is_array()) continue;
     for (const OrderedJson& each : *list) {
       const auto type = each.is_object() ? each.find("type") : each.end();
-      types.push_back(each.is_object() && type != each.end() && type->is_string() ? type->get<std::string>() : "");
+      types.emplace_back(each.is_object() && type != each.end() && type->is_string() ? type->get<std::string>() : "");
     }
     return types;
   }
   if (const auto values = schema.find("enum"); values != schema.end() && values->is_array()) {
-    for (const OrderedJson& each : *values) types.push_back(each.is_string() ? "string" : "");
+    for (const OrderedJson& each : *values) types.emplace_back(each.is_string() ? "string" : "");
   }
-  if (schema.contains("properties")) types.push_back("object");
-  if (schema.contains("items")) types.push_back("array");
+  if (schema.contains("properties")) types.emplace_back("object");
+  if (schema.contains("items")) types.emplace_back("array");
   return types;
 }
 
@@ -79,7 +79,7 @@ std::string json_words(std::string_view text) {
 
 std::string xml_value_json(const std::string& text, const OrderedJson* schema) {
   if (is_text_only(schema)) return json_string(text);
-  const std::string candidate = json_words(trimmed(text));
+  std::string candidate = json_words(trimmed(text));
   try {
     const Json value = parse_json(candidate, "value");
     const std::vector<std::string> types = types_of(*schema);

@@ -113,7 +113,7 @@ TEST(ChatFormats, PromptsOfTheSharedData) {
 }
 
 TEST(ChatFormats, WhatIsRefused) {
-  const auto refused = [](const char* format, std::vector<ChatMessage> messages, ChatOptions options = {}) {
+  const auto refused = [](const char* format, const std::vector<ChatMessage>& messages, const ChatOptions& options = {}) {
     EXPECT_THROW(chat_format(format).render(messages, options), Error) << format;
   };
   for (const ChatFormat& format : chat_formats()) {

@@ -189,8 +189,8 @@ TEST(JsonSchema, RandomWalksGiveJson) {
         if (allowed.empty()) break;
         // What closes is taken more often, so that walks end.
         TokenId next = allowed[random() % allowed.size()];
-        for (const char closing : {'"', ']', '}'}) {
-          const bool fits_here = std::ranges::find(allowed, static_cast<TokenId>(closing)) != allowed.end();
+        for (const TokenId closing : {TokenId{'"'}, TokenId{']'}, TokenId{'}'}}) {
+          const bool fits_here = std::ranges::find(allowed, closing) != allowed.end();
           if (fits_here && random() % 3 == 0) next = closing;
         }
         text += tokenizer->bytes(next);
@@ -234,7 +234,7 @@ TEST(JsonSchema, WhatIsNotSupportedIsNamed) {
 
 TEST(JsonSchema, LargeAndEndlessSchemasAreRefused) {
   std::string deep = R"({"type":"integer"})";
-  for (int i = 0; i < 40; ++i) deep = R"({"type":"array","items":)" + deep + "}";
+  for (int i = 0; i < 40; ++i) deep = fmt::format(R"({{"type":"array","items":{}}})", deep);
   EXPECT_THROW(json_schema_grammar(parse_ordered_json(deep, "schema", {.max_depth = 200}), "format"), Error);
   EXPECT_THROW(json_schema_grammar(parse_ordered_json(R"({"type":"array","items":{"type":"string","maxLength":4000},"prefixItems":[)" +
                                                           [] {

@@ -42,7 +42,7 @@ class MagnitudeWriter {
  private:
   struct Tight {
     bool least, most;
-    auto operator<=>(const Tight&) const = default;
+    bool operator<(const Tight& other) const { return std::pair(least, most) < std::pair(other.least, other.most); }
   };
 
   // Any whole part of `least` to kMaxDigits digits: no bound is near.

@@ -169,7 +169,7 @@ OrderedJson merged_schemas(const OrderedJson& a, const OrderedJson& b, const Res
     if (!with_reference->contains("$ref")) continue;
     OrderedJson rest = *with_reference;
     rest.erase("$ref");
-    const OrderedJson target = resolve(with_reference->at("$ref"));
+    const OrderedJson& target = resolve(with_reference->at("$ref"));
     return merged_schemas(merged_schemas(target, rest, resolve, depth + 1), *other, resolve, depth + 1);
   }
   OrderedJson merged = a, second = b;

@@ -124,7 +124,7 @@ TEST(TextStream, RandomStreamsEqualTheWhole) {
     std::vector<std::string> stops;
     for (uint32_t i = rng() % 3; i > 0; --i) {
       const char* choices[] = {"ab", "aba", "bab", "根", "\ufffd", "c根", "abaab", "é", "aa"};
-      stops.push_back(choices[rng() % std::size(choices)]);
+      stops.emplace_back(choices[rng() % std::size(choices)]);
     }
     ASSERT_EQ(stream(tokenizer, ids, stops).text, cut(utf8_repaired(bytes), stops)) << "round " << round;
   }

@@ -16,7 +16,10 @@ constexpr size_t kMaxStacksAtOnce = 4096;  // alternatives that are followed sid
 constexpr size_t kMaxStates = 1'000'000;
 constexpr size_t kMaxMasks = 256;      // that are kept, 19 KB each of Qwen's vocabulary
 constexpr size_t kFewTokens = 512;     // of a place are kept one by one
+constexpr size_t kManyEndings = 1024;  // below a node of the vocabulary are walked where they stand, not copied
 constexpr size_t kMaxDenseShare = 64;  // places with masks of their own are prepared up to this many MiB
+
+constexpr auto kAnyLength = static_cast<size_t>(-1);
 
 void set_bit(std::vector<uint32_t>& mask, TokenId id) { mask[static_cast<size_t>(id) / 32] |= 1U << (id % 32); }
 
@@ -203,6 +206,7 @@ struct EndingNode {
 // A walk over the vocabulary from the node on, with the unknown below it.
 TokenMasks::Place TokenMasks::make_place(Grammar::Node node) {
   const std::vector<TokenTrie::Node>& nodes = trie_->nodes();
+  Place made;
   std::vector<EndingNode> endings(1);
   std::vector<TokenId> fits;
   struct Path {
@@ -236,14 +240,17 @@ TokenMasks::Place TokenMasks::make_place(Grammar::Node node) {
       for (const uint32_t ending : here.endings) endings[ending].tokens.push_back(nodes[at].token);
     }
     if (next != kDead && states_[next].stacks.front() == kOutside) {  // sorted, and none is kEmpty here
-      if (nodes[at].end > at + 1) here.endings.push_back(0);
+      if (nodes[at].end - at > kManyEndings) {
+        made.exits.push_back(at);
+      } else if (nodes[at].end > at + 1) {
+        here.endings.push_back(0);
+      }
       if (states_[next].stacks.size() == 1) here.state = kDead;
     }
     path.push_back(std::move(here));
     ++at;
   }
 
-  Place made;
   if (fits.size() > kFewTokens) {
     made.mask.resize((trie_->num_tokens() + 31) / 32);
     for (const TokenId id : fits) set_bit(made.mask, id);
@@ -293,6 +300,7 @@ void TokenMasks::add_endings(const Place& place, State state, size_t most_bytes,
     path.push_back({ending.end, next});
     ++at;
   }
+  for (const uint32_t exit : place.exits) add_below(exit + 1, trie_->nodes()[exit].end, state, most_bytes, mask);
 }
 
 void TokenMasks::add_stack(Stack stack, std::vector<uint32_t>& mask) {
@@ -300,7 +308,7 @@ void TokenMasks::add_stack(Stack stack, std::vector<uint32_t>& mask) {
   const auto likeness = grammar_->likeness(entry.node);
   const bool is_like = likeness && likeness->num_bytes > 0;
   const Place& found = place(is_like ? likeness->node : entry.node);
-  const size_t most_bytes = is_like ? likeness->num_bytes : static_cast<size_t>(-1);
+  const size_t most_bytes = is_like ? likeness->num_bytes : kAnyLength;
   const auto& longest = trie_->by_length();
   const bool has_longer = is_like && !longest.empty() && trie_->bytes(longest.front()).size() > most_bytes;
   if (!has_longer) {
@@ -318,26 +326,27 @@ void TokenMasks::add_stack(Stack stack, std::vector<uint32_t>& mask) {
     }
     for (size_t word = 0; word < own.size(); ++word) mask[word] |= own[word];
   }
-  if (entry.below == kEmpty || found.endings.empty()) return;
+  if (entry.below == kEmpty || (found.endings.empty() && found.exits.empty())) return;
   if (const State below = state_of(entry.below); below != kDead) add_endings(found, below, most_bytes, mask);
 }
 
-// One by one: where the bound on the depth is near, places do not know it.
-void TokenMasks::add_each_token(State state, std::vector<uint32_t>& mask) {
+// Tokens that end at nodes from `first` on, one by one.
+void TokenMasks::add_below(uint32_t first, uint32_t end, State state, size_t most_bytes, std::vector<uint32_t>& mask) {
   struct Open {
     uint32_t end;
     State state;
   };
   const std::vector<TokenTrie::Node>& nodes = trie_->nodes();
   std::vector<Open> path;
-  for (uint32_t at = 0; at < nodes.size();) {
+  for (uint32_t at = first; at < end;) {
     while (!path.empty() && at >= path.back().end) path.pop_back();
     const State next = after(path.empty() ? state : path.back().state, nodes[at].byte);
     if (next == kDead) {
       at = nodes[at].end;
       continue;
     }
-    if (nodes[at].token >= 0) set_bit(mask, nodes[at].token);
+    const TokenId token = nodes[at].token;
+    if (token >= 0 && (most_bytes == kAnyLength || trie_->bytes(token).size() <= most_bytes)) set_bit(mask, token);
     path.push_back({nodes[at].end, next});
     ++at;
   }
@@ -351,7 +360,8 @@ std::span<const uint32_t> TokenMasks::mask(State state) {
   const std::vector<Stack> stacks = states_[state].stacks;
   const bool is_deep = std::ranges::any_of(stacks, [this](Stack stack) { return stacks_[stack].depth > kDeep; });
   if (is_deep) {
-    add_each_token(state, mask);
+    // Places do not know the bound on the depth, which is near.
+    add_below(0, static_cast<uint32_t>(trie_->nodes().size()), state, kAnyLength, mask);
   } else {
     for (const Stack stack : stacks) {
       if (stack != kEmpty) add_stack(stack, mask);

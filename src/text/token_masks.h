@@ -66,6 +66,7 @@ class TokenMasks {
     std::vector<TokenId> tokens;  // else one by one
     std::vector<Ending> endings;
     std::vector<EndingToken> ending_tokens;
+    std::vector<uint32_t> exits;  // nodes of the vocabulary that much stands below, all of which are further endings
   };
   static constexpr State kUnknown = static_cast<State>(-2);
   static constexpr Stack kEmpty = 0, kOutside = 1;  // the end of the answer; the unknown below a rule
@@ -81,8 +82,8 @@ class TokenMasks {
   const Place& place(Grammar::Node node);
   Place make_place(Grammar::Node node);
   void add_stack(Stack stack, std::vector<uint32_t>& mask);
-  void add_each_token(State state, std::vector<uint32_t>& mask);
   void add_endings(const Place& place, State state, size_t most_bytes, std::vector<uint32_t>& mask);
+  void add_below(uint32_t first, uint32_t end, State state, size_t most_bytes, std::vector<uint32_t>& mask);
 
   std::shared_ptr<const Grammar> grammar_;
   std::shared_ptr<const TokenTrie> trie_;

@@ -120,6 +120,8 @@ TEST(TokenMasks, MasksAreWhatTheBytesSay) {
       {R"({"type":"object","properties":{"a":{"type":"string","maxLength":60}}})", R"({"a": "x)"},
       {R"({"type":"object","properties":{"a":{"type":"string","pattern":"^[a-z]+( [a-z]+)*$"}}})", R"({"a": "x)"},
       {R"({"type":"object","properties":{"a":{"type":"null"}},"additionalProperties":true})", R"({"a": null, ")"},
+      {R"({"type":"object","properties":{"a":{"enum":["x"," y"]}},"required":["a"]})",
+       ""},  // white space, behind which any token may go on
   };
   for (const auto& [text, begin] : starts) {
     TokenMasks masks(std::make_shared<const Grammar>(schema(text)), trie);

@@ -126,7 +126,7 @@ std::vector<std::byte> Tokenizer::packed() const {
   for (size_t id = 0; id < d.tokens.size(); ++id) {
     if (follows[id] == 0) out.raw(d.tokens[id]);
   }
-  for (const TokenId id : d.byte_tokens) out.number(static_cast<uint64_t>(id + 1));
+  for (const TokenId id : d.byte_tokens) out.number(static_cast<uint64_t>(int64_t{id} + 1));
   out.number(d.merges.size());
   TokenId expected = 0;
   for (const TokenizerData::Merge& merge : d.merges) {

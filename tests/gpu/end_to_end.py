@@ -2,19 +2,23 @@
 """The program on a GPU against the same program on the CPU: greedy text of every type of weights, requests in full batches against the
 same requests alone, and what it says when a device is not there.
 
-Usage: end_to_end.py QUERN [--model PATH ...] [--dtype TYPE,...] [--requests N]. Python 3 and its standard library. A model is a GGUF file,
-a Hugging Face folder or an engine file; without one the embedded model is used. Exit status 77 where there is no GPU.
+Usage: end_to_end.py QUERN [--model PATH ...] [--dtype TYPE,...] [--requests N] [--prompts FILE]. Python 3 and its standard library. A model
+is a GGUF file or a Hugging Face folder; without one the embedded model is used. A line of FILE has "messages" or "prompt" and "id"; 40 of
+them, spread over the file, take the place of the prompts below. Exit status 77 where there is no GPU.
 """
 import argparse
 import json
 import pathlib
 import random
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STORIES = ROOT / "tests" / "models" / "stories260K-qwen2"
+POISON = 300  # the token of overflowing_model() that no other prompt has
 TIE = 0.02  # nats between the two likeliest tokens where devices may choose differently
 PROMPTS = ["Once upon a time", "The capital of France is", "def fibonacci(n):\n", "List three reasons why the sea is salty.",
            "Write a short letter to a friend who has moved to another town.", "1, 2, 3, 5, 8, 13,", "Why does ice float on water?",
@@ -76,6 +80,57 @@ def device_errors(program, engine):
         yield f"{device} answers", result.returncode == 0
 
 
+def overflowing_model(folder):
+    """The embedded model with numbers that are finite in the file and overflow in one request: what attention adds to every row of the
+    residual stream is 1e38 in each column, and the embedding of one token is 3e38, so that the two together are beyond f32."""
+    shutil.copytree(STORIES, folder)
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    (size,) = struct.unpack_from("<Q", data)
+    tensors = json.loads(data[8 : 8 + size])
+
+    def fill(name, value, first=0, count=None):
+        begin, end = (8 + size + offset for offset in tensors[name]["data_offsets"])
+        for at in range(begin + 4 * first, end if count is None else begin + 4 * (first + count), 4):
+            struct.pack_into("<f", data, at, value)
+
+    layer, columns = "model.layers.0.self_attn.", 64
+    fill(layer + "v_proj.weight", 0)
+    fill(layer + "v_proj.bias", 100)
+    fill(layer + "o_proj.weight", 1e38 / 100 / columns)
+    fill("model.embed_tokens.weight", 3e38, first=POISON * columns, count=columns)
+    path.write_bytes(data)
+    return folder
+
+
+def poisoned_request(program, folder):
+    """(name, holds): a request whose numbers overflow ends with an error, the others beside it end as they should."""
+    source = overflowing_model(pathlib.Path(folder) / "overflow")
+    for dtype in ("f32", "bf16"):
+        engine = pathlib.Path(folder) / "overflow.quern"
+        built = program.run("build", source, "-o", engine, "--dtype", dtype, "--no-receipt")
+        if built.returncode != 0:
+            raise AssertionError(built.stderr)
+        asked = [{"id": str(i), "prompt_ids": [5, 6, POISON if i == 2 else 7], "temperature": 0, "max_tokens": 4, "ignore_eos": True} for i in range(5)]
+        out = pathlib.Path(folder) / "overflow.out"
+        out.unlink(missing_ok=True)
+        (pathlib.Path(folder) / "overflow.in").write_text("".join(json.dumps(r) + "\n" for r in asked), encoding="utf-8")
+        for device in ("cpu", "cuda"):
+            result = program.run("run", "-m", engine, "--prompts", pathlib.Path(folder) / "overflow.in", "--out", out, "--device", device)
+            reasons = [json.loads(line)["finish_reason"] for line in out.read_text(encoding="utf-8").splitlines()]
+            yield f"{dtype} {device}: one request of five overflows and ends with an error: {reasons}, exit {result.returncode}: " \
+                f"{result.stderr.strip().splitlines()[-1:]}", reasons == ["error" if i == 2 else "length" for i in range(5)]
+            out.unlink()
+
+
+def prompts_of(path, count=40):
+    if path is None:
+        return [{"prompt": p} for p in PROMPTS]
+    lines = [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()]
+    fitting = [{k: r[k] for k in ("messages", "prompt") if k in r} for r in lines if len(json.dumps(r)) < 3000]
+    return [fitting[i * len(fitting) // count] for i in range(min(count, len(fitting)))]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("quern")
@@ -83,25 +138,28 @@ def main():
     parser.add_argument("--dtype", default="f32,bf16,f16,int8,int4")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--prompts")
     options = parser.parse_args()
+    prompts = prompts_of(options.prompts)
     good = True
     with tempfile.TemporaryDirectory() as folder:
         program = Program(options.quern, folder)
         for model in options.model or [STORIES]:
             for dtype in options.dtype.split(","):
                 engine = pathlib.Path(folder) / "model.quern"
-                built = program.run("build", model, "-o", engine, "--dtype", dtype)
+                built = program.run("build", model, "-o", engine, "--dtype", dtype, "--no-receipt")
                 if built.returncode != 0:
                     raise AssertionError(built.stderr)
                 if dtype == options.dtype.split(",")[0]:
                     if "no NVIDIA driver" in program.run("run", "-m", engine, "-p", "Once", "-n", 2, "--device", "cuda").stderr:
                         print("skipped: no GPU")
                         return 77
-                    for name, holds in device_errors(program, engine):
+                    checks = list(device_errors(program, engine)) + ([] if options.model else list(poisoned_request(program, folder)))
+                    for name, holds in checks:
                         print(f"{'ok' if holds else 'WRONG':6} {name}")
                         good = good and holds
-                asked = [{"id": str(i), "prompt": p, "temperature": 0, "max_tokens": options.tokens, "ignore_eos": True, "logprobs": 2}
-                         for i, p in enumerate(PROMPTS)]
+                asked = [{"id": str(i), **p, "temperature": 0, "max_tokens": options.tokens, "ignore_eos": True, "logprobs": 2}
+                         for i, p in enumerate(prompts)]
                 name = f"{pathlib.Path(model).name[:30]} {dtype}"
                 cpu, _ = program.answers(engine, "cpu", asked)
                 gpu, _ = program.answers(engine, "cuda", asked, "--max-num-seqs", 1)

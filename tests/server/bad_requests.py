@@ -188,11 +188,32 @@ class Bad:
             for each in idle:
                 each.close()
 
+    def h16_targets_with_a_host(self):
+        tail = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        for target, wanted in ((b"http://localhost/livez", 200), (b"HTTP://127.0.0.1:1/livez?x", 200), (b"http://evil.example/livez", 403), (b"http:///livez", 400),
+                               (b"http://localhost@evil.example/livez", 400), (b"ftp://localhost/livez", 404), (b"http://localhost//livez", 404)):
+            self.gets(b"GET " + target + tail, wanted)
+        self.gets(b"CONNECT localhost:80" + tail, 404)
+
+    def h17_ends_of_chunked_bodies(self):
+        head = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n%x\r\n" % len(BODY) + BODY + b"\r\n"
+        self.gets(head + b"0\r\nX-Trailer: a\r\nContent-Length: 5\r\n\r\n", 200)
+        self.gets(head + b"0\r\n" + b"X: a\r\n" * 20000 + b"\r\n", 400)
+        self.gets(head.replace(b"\r\n{", b";" + b"a" * 100000 + b"\r\n{") + b"0\r\n\r\n", 400)
+
+    def h18_replies_without_bodies(self):
+        for path in (b"/livez", b"/v1/models", b"/", b"/nothing"):
+            answer = self.raw(b"HEAD " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 2)
+            assert answer.endswith(b"\r\n\r\n") and answer.count(b"\r\n\r\n") == 1, answer[-200:]
+        answer = self.raw(HEAD + b"Expect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n", 2)
+        assert statuses(answer) == [413], answer  # the body is never asked for
+
     # JSON
 
     def j01_no_json(self):
         bodies = [b"", b"{", b"[]", b'{"prompt":NaN}', b"[" * 5000000, b'{"prompt":"a"} x', b'{"prompt":"\xb2\xe2"}', b"\xef\xbb\xbf{}x", b"nul", b'{"prompt":"a",}',
-                  b'{"prompt":"\\ud800"}', b'{"a":' * 100 + b"1" + b"}" * 100, b'{"prompt":1e999}', b"'a'", b'{"prompt":"a\nb"}', b"\0"]
+                  b'{"prompt":"\\ud800"}', b'{"a":' * 100 + b"1" + b"}" * 100, b'{"prompt":1e999}', b"'a'", b'{"prompt":"a\nb"}', b"\0", b'{"prompt":"a","prompt":"b"}', b'{"prompt":"a","max_tokens":' + b"9" * 400 + b"}",
+                  b'{"prompt":"\xc0\xaf"}', '{"prompt":"a"}'.encode("utf-16"), b'{"prompt":"a","max_tokens":02}']
         for body in bodies:
             answer = self.raw(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body, 10)
             assert statuses(answer)[:1] in ([400], [411]), (body[:40], answer[:300])

@@ -380,7 +380,7 @@ class Checks:
         with self.serve() as serve:
             reply = Client(serve.port).post("/v1/embeddings", {"input": "x"})
             assert reply.status == 400 and "pooling" in reply.json["error"]["message"], reply.text
-            assert Client(serve.port).post("/v1/rerank", {"query": "x", "documents": ["y"]}).status == 404
+            assert Client(serve.port).post("/v1/rerank", {"query": "x", "documents": ["y"]}).status == 400
         self.note = "no pooling model: refused with the reason"
 
     def check_14(self):
@@ -411,6 +411,8 @@ class Checks:
                 thread.start()
             for thread in threads:
                 thread.join()
+            if self.engine:  # with what masks over a real vocabulary take
+                client.message("A pet as JSON.", response_format={"type": "json_object"}, max_tokens=40)
             status = pathlib.Path(f"/proc/{serve.process.pid}/status").read_text(encoding="utf-8")
             peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
         self.note = f"plan {plan / 2**20:.1f} MiB, peak {peak / 2**20:.1f} MiB"

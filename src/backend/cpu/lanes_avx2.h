@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backend/cpu/group_words.h"
+
 // Before a loop over registers: unrolled whole.
 #define LANES_UNROLL _Pragma("GCC unroll 16")
 
@@ -79,12 +81,7 @@ struct Lanes {
     const __m128i count = _mm_cvtsi32_si128(24 - 8 * byte);
     return {_mm256_srai_epi32(_mm256_sll_epi32(x.a, count), 24), _mm256_srai_epi32(_mm256_sll_epi32(x.b, count), 24)};
   }
-  static int32_t sum_i(I x) {
-    const __m256i half = _mm256_add_epi32(x.a, x.b);
-    __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0xb1)));
-  }
+  static void put_sums(RoundedGroup& to) { store_sums(to); }
   static int32_t largest_i(I x) {
     const __m256i half = _mm256_max_epi32(x.a, x.b);
     __m128i most = _mm_max_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backend/cpu/group_words.h"
+
 // Before a loop over registers: unrolled whole.
 #define LANES_UNROLL _Pragma("GCC unroll 16")
 
@@ -62,7 +64,7 @@ struct Lanes {
   static I byte_signed(I a, int byte) {  // byte 0..3 of each lane, sign-extended
     return _mm512_srai_epi32(_mm512_sll_epi32(a, _mm_cvtsi32_si128(24 - 8 * byte)), 24);
   }
-  static int32_t sum_i(I a) { return _mm512_reduce_add_epi32(a); }
+  static void put_sums(RoundedGroup& to) { store_sums(to); }
   static int32_t largest_i(I a) { return _mm512_reduce_max_epi32(a); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }  // to nearest, ties to even

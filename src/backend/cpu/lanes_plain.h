@@ -8,6 +8,7 @@
 #include <iterator>
 #include <type_traits>
 
+#include "backend/cpu/panel_product.h"
 #include "base/float16.h"
 
 // Before a loop over registers: nothing to unroll.
@@ -120,10 +121,16 @@ struct Lanes {
   static I byte_signed(I x, int byte) {
     return each<I>([&](size_t i) { return static_cast<int8_t>(static_cast<uint32_t>(x.v[i]) >> (8 * byte)); });
   }
-  static int32_t sum_i(I x) {
-    int32_t sum = 0;
-    for (const int32_t v : x.v) sum += v;
-    return sum;
+  // Words kMinusSum to kScaledSum1 of a group from its codes and kScale; group and row become zero.
+  static void put_sums(RoundedGroup& to) {
+    int32_t halves[2] = {0, 0};
+    for (size_t i = 0; i < kGroup; ++i) halves[i / 16] += to.codes[i];
+    const int32_t sums[3] = {halves[0] + halves[1], halves[0], halves[1]};
+    for (size_t i = 0; i < 3; ++i) {
+      to.words[kMinusSum + i] = std::bit_cast<float>(-sums[i]);
+      to.words[kScaledSum + i] = to.words[kScale] * static_cast<float>(sums[i]);
+    }
+    to.group = to.row = 0;
   }
   static int32_t largest_i(I x) {
     int32_t most = x.v[0];

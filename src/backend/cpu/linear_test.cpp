@@ -72,8 +72,8 @@ TEST(Linear, EveryRowAndFormat) {
 #else
       const bool has_panels = true;
 #endif
-      const bool has_pairs = format.format == Format::bf16 && info.avx512_bf16;
-      EXPECT_EQ(first.size(), 1U + (has_panels ? 1U : 0U) + (has_pairs ? 1U : 0U)) << format.name;
+      const bool is_bf16 = format.format == Format::bf16, has_pairs = is_bf16 && info.avx512_bf16, has_tiles = is_bf16 && info.amx;
+      EXPECT_EQ(first.size(), 1U + (has_panels ? 1U : 0U) + (has_pairs ? 1U : 0U) + (has_tiles ? 1U : 0U)) << format.name;
     }
   }
 }

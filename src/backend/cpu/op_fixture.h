@@ -76,7 +76,10 @@ inline bool is_float(Format f) {
 
 // How a row of kernels sums: all rows of one arithmetic give the same bits.
 inline std::string arithmetic_of(const Weight& w, std::string_view row) {
-  return w.layout == kCanonical ? "canonical" : row.ends_with("_bf16") ? "panels of bf16" : "panels";
+  return w.layout == kCanonical       ? "canonical"
+         : row.ends_with("_amx_bf16") ? "tiles of bf16"
+         : row.ends_with("_bf16")     ? "panels of bf16"
+                                      : "panels";
 }
 
 // Row `x` as it is multiplied with weights of `format`: in panels integer formats see it rounded to 8 bits in groups of 32, and groups of
@@ -84,14 +87,15 @@ inline std::string arithmetic_of(const Weight& w, std::string_view row) {
 inline std::vector<float> as_multiplied(const float* x, size_t count, Format format, const std::string& arithmetic) {
   std::vector<float> seen(x, x + count);
   if (arithmetic == "canonical") return seen;
-  if (arithmetic == "panels of bf16") {
+  if (arithmetic.ends_with(" of bf16")) {
     for (float& value : seen) value = bf16_to_f32(f32_to_bf16(value));
     return seen;
   }
   if (is_float(format)) return seen;
   double squares = 0;
   for (size_t i = 0; i < count; ++i) squares += static_cast<double>(x[i]) * x[i];
-  const double limit = kRemainderAbove * std::sqrt(squares / static_cast<double>((count + kGroup - 1) / kGroup * kGroup));
+  const size_t whole_groups = (count + kGroup - 1) / kGroup * kGroup;
+  const double limit = kRemainderAbove * std::sqrt(squares / static_cast<double>(whole_groups));
   for (size_t begin = 0; begin < count; begin += kGroup) {
     const size_t end = std::min(count, begin + kGroup);
     float most = 0;

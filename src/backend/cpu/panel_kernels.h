@@ -394,7 +394,7 @@ void multiply_float8(const PanelTask& task) {
 
 // Without any format.
 constexpr PanelKernels make_bare_kernels(const char* name) {
-  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, false, prepare_rows, Lanes::kDirectTile, {}, {}, store_rows};
+  return {name, Lanes::kFloatTile, Lanes::kIntegerTile, FloatRows::values, prepare_rows, Lanes::kDirectTile, {}, {}, store_rows};
 }
 
 // Multiply<S>::run for every integer source, into a table by format.

@@ -26,8 +26,8 @@ inline constexpr size_t kStage = 1024;      // columns that are unpacked at once
 inline constexpr size_t kStageBytes = kStage / kGroup * (512 + 4 * 64);
 inline constexpr size_t kNumFormats = 32;  // more than the enumerators of Format
 
-// Words of a group of one row: scale (f32); -sum of the codes (i32) and scale * sum (f32) for the whole group; the same for its halves.
-enum GroupWord : uint8_t { kScale, kMinusSum, kScaledSum, kMinusSum0, kMinusSum1, kScaledSum0, kScaledSum1, kGroupWords };
+// Words of a group of one row: scale (f32); -sum of the codes (i32) of the whole group and of its halves; scale * sum (f32) of the same.
+enum GroupWord : uint8_t { kScale, kMinusSum, kMinusSum0, kMinusSum1, kScaledSum, kScaledSum0, kScaledSum1, kGroupWords };
 
 // A group of one row of x, or the remainder of one: what rounding left of it, in steps of 1/254 of the group's.
 struct alignas(64) RoundedGroup {
@@ -45,6 +45,9 @@ struct PreparedRows {
   size_t padded_columns = 0;  // of groups: a multiple of 32, zeros behind the end
   float* values = nullptr;
   uint32_t* pairs = nullptr;  // values rounded to bf16, [columns / 2][rows of the tile][2], a zero behind an odd end
+  // The same for a unit that multiplies whole tiles: [rows / 16][columns / 32][16 rows][16 pairs], zeros behind the last column; what
+  // stands for the rows behind the last may be anything.
+  uint32_t* tile_pairs = nullptr;
   size_t float_tile = 1;
   RoundedGroup* groups = nullptr;  // where a unit multiplies whole tiles, kMostTile - 1 more may be read behind the last
   size_t integer_tile = 1;
@@ -57,6 +60,7 @@ struct PreparedRows {
 // Of internal linkage, see above.
 namespace {
 inline size_t num_pairs(const PreparedRows& x) { return (x.columns + 1) / 2; }
+inline size_t num_tiles(const PreparedRows& x) { return (x.columns + 31) / 32; }  // of columns
 inline size_t num_groups(const PreparedRows& x) { return x.padded_columns / kGroup; }
 inline size_t remainders_a_row(const PreparedRows& x) { return num_groups(x) + 1; }  // of the memory for them: one ends a tile
 }  // namespace
@@ -93,10 +97,13 @@ struct StoreTask {
   size_t stride = 0;
 };
 
+// What rows of x for float weights are given as.
+enum class FloatRows : uint8_t { values, pairs, tiles };
+
 struct PanelKernels {
   const char* name;
   size_t float_tile, integer_tile;
-  bool rounds_to_bf16;  // x, for float weights: multiply reads `pairs`
+  FloatRows floats;
   void (*prepare)(const PrepareTask&);
   size_t direct_tile;                               // so many rows multiply straight from the panel; more have their remainders gathered
   void (*multiply[kNumFormats])(const PanelTask&);  // by Format; null: none
@@ -104,6 +111,6 @@ struct PanelKernels {
   void (*store)(const StoreTask&);
 };
 
-extern const PanelKernels kPanelsAvx512, kPanelsAvx512Bf16, kPanelsAmx, kPanelsAvx2, kPanelsPlain;
+extern const PanelKernels kPanelsAvx512, kPanelsAvx512Bf16, kPanelsAmx, kPanelsAmxBf16, kPanelsAvx2, kPanelsPlain;
 
 }  // namespace quern::cpu

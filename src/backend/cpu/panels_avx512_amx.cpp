@@ -1,4 +1,4 @@
-// Products of integer weights by the tile unit of AMX.
+// Products of integer and of bf16 weights by the tile unit of AMX.
 #include "backend/cpu/lanes_avx512.h"
 // After its lanes.
 #include "backend/cpu/tile_kernels.h"
@@ -29,7 +29,47 @@ struct TileUnit {
     written(&shapes);
     _tile_loadconfig(&shapes);
   }
+  // For products of tiles of bf16 pairs.
+  static void configure_pairs() {
+    alignas(64) Shapes shapes;
+    for (int tile = 0; tile < 8; ++tile) {
+      shapes.rows[tile] = kMostTile;
+      shapes.row_bytes[tile] = kVector;
+    }
+    written(&shapes);
+    _tile_loadconfig(&shapes);
+  }
   static void release() { _tile_release(); }
+
+  // y of kT tiles of rows by kP panels, plus the products of `count` tiles of columns. Tiles of rows are `step` words apart in x.
+  // Registers: sums 0-3 (panel, then rows), x 4-5, weights 6-7.
+  template <int kP, int kT>
+  static void multiply_pairs(const uint32_t* x, size_t step, const std::byte* const (&weights)[kP], size_t count, float* const (&y)[kP]) {
+    constexpr size_t kTile = kMostTile * kLanes;
+    written(y[0]);
+    _tile_loadd(0, y[0], kVector);
+    if constexpr (kT == 2) _tile_loadd(1, y[0] + kTile, kVector);
+    if constexpr (kP == 2) _tile_loadd(2, y[1], kVector);
+    if constexpr (kP == 2 && kT == 2) _tile_loadd(3, y[1] + kTile, kVector);
+    for (size_t i = 0; i < count; ++i, x += kTileWords) {
+      _tile_loadd(4, x, kVector);
+      _tile_loadd(6, weights[0] + i * kTile * 4, kVector);
+      _tile_dpbf16ps(0, 4, 6);
+      if constexpr (kT == 2) {
+        _tile_loadd(5, x + step, kVector);
+        _tile_dpbf16ps(1, 5, 6);
+      }
+      if constexpr (kP == 2) {
+        _tile_loadd(7, weights[1] + i * kTile * 4, kVector);
+        _tile_dpbf16ps(2, 4, 7);
+        if constexpr (kT == 2) _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+    _tile_stored(0, y[0], kVector);
+    if constexpr (kT == 2) _tile_stored(1, y[0] + kTile, kVector);
+    if constexpr (kP == 2) _tile_stored(2, y[1], kVector);
+    if constexpr (kP == 2 && kT == 2) _tile_stored(3, y[1] + kTile, kVector);
+  }
 
   // sums [16][16] = rows of x, a RoundedGroup apart, by vectors of weights.
   template <int kSet>
@@ -54,5 +94,6 @@ struct TileUnit {
 }  // namespace
 
 constinit const PanelKernels kPanelsAmx = make_tile_kernels<TileUnit>("amx");
+constinit const PanelKernels kPanelsAmxBf16 = make_pair_tile_kernels<TileUnit>("amx_bf16");
 
 }  // namespace quern::cpu

@@ -51,7 +51,7 @@ void multiply_pairs(const PanelTask& task) {
 
 constexpr PanelKernels make_pair_kernels() {
   PanelKernels k = make_bare_kernels("avx512_bf16");
-  k.rounds_to_bf16 = true;
+  k.floats = FloatRows::pairs;
   k.multiply[static_cast<size_t>(Format::bf16)] = multiply_pairs;
   return k;
 }

@@ -77,7 +77,9 @@ PreparedRows prepared_rows(const Input& in, const PanelKernels& kernels, size_t 
   const auto has = [&](bool floats) {
     return std::ranges::any_of(in.w->parts, [&](const Tensor& part) { return is_float(part.format) == floats; });
   };
-  if (has(true) && kernels.rounds_to_bf16) {
+  if (has(true) && kernels.floats == FloatRows::tiles) {
+    p.tile_pairs = pieces.take<uint32_t>((rows + kMostTile - 1) / kMostTile * kMostTile * num_tiles(p) * 16);
+  } else if (has(true) && kernels.floats == FloatRows::pairs) {
     p.pairs = pieces.take<uint32_t>(rows * num_pairs(p));
   } else if (has(true)) {
     p.values = pieces.take<float>(rows * p.columns);
@@ -98,8 +100,9 @@ ThreadSpace thread_space(const Input& in, const PanelKernels& kernels, Pieces& p
   ThreadSpace space;
   space.row = prepared_rows(in, kernels, 1, pieces);
   space.stage = pieces.take<std::byte>(kStageBytes);
-  space.y = pieces.take<float>(rows * kLanes);
-  space.up = pieces.take<float>(rows * kLanes);
+  const size_t whole_rows = (rows + kMostTile - 1) / kMostTile * kMostTile;  // units that multiply whole tiles write them
+  space.y = pieces.take<float>(whole_rows * kLanes);
+  space.up = pieces.take<float>(whole_rows * kLanes);
   space.rest = pieces.take<float>(2 * rows * kLanes);
   space.scratch = pieces.take<float>(std::min(rows, kernels.integer_tile) * (space.row.padded_columns));
   space.is_prepared = pieces.take<bool>(1);
@@ -355,6 +358,9 @@ bool may_run_amx(const Weight& w, size_t rows, const DeviceInfo& info) {
   return info.amx && info.avx512_vnni && rows >= 8 &&
          std::ranges::none_of(w.parts, [](const Tensor& part) { return is_float(part.format); });
 }
+bool may_run_amx_bf16(const Weight& w, size_t, const DeviceInfo& info) {
+  return info.amx && std::ranges::all_of(w.parts, [](const Tensor& part) { return part.format == Format::bf16; });
+}
 bool may_run_avx512_bf16(const Weight& w, size_t, const DeviceInfo& info) {
   return info.avx512_bf16 && std::ranges::all_of(w.parts, [](const Tensor& part) { return part.format == Format::bf16; });
 }
@@ -365,15 +371,17 @@ bool may_run_avx2(const Weight&, size_t, const DeviceInfo& info) { return info.a
 bool may_run_plain(const Weight&, size_t, const DeviceInfo&) { return true; }
 
 template <class Args>
-constexpr const char* kRowNames[5] = {};
+constexpr const char* kRowNames[6] = {};
 template <>
-constexpr const char* kRowNames<LinearArgs>[5] = {"linear_amx", "linear_avx512_bf16", "linear_avx512", "linear_avx2", "linear_plain"};
+constexpr const char* kRowNames<LinearArgs>[6] = {"linear_amx",    "linear_amx_bf16", "linear_avx512_bf16",
+                                                  "linear_avx512", "linear_avx2",     "linear_plain"};
 template <>
-constexpr const char* kRowNames<QkvArgs>[5] = {"qkv_amx", "qkv_avx512_bf16", "qkv_avx512", "qkv_avx2", "qkv_plain"};
+constexpr const char* kRowNames<QkvArgs>[6] = {"qkv_amx", "qkv_amx_bf16", "qkv_avx512_bf16", "qkv_avx512", "qkv_avx2", "qkv_plain"};
 template <>
-constexpr const char* kRowNames<GateUpArgs>[5] = {"gate_up_amx", "gate_up_avx512_bf16", "gate_up_avx512", "gate_up_avx2", "gate_up_plain"};
+constexpr const char* kRowNames<GateUpArgs>[6] = {"gate_up_amx",    "gate_up_amx_bf16", "gate_up_avx512_bf16",
+                                                  "gate_up_avx512", "gate_up_avx2",     "gate_up_plain"};
 template <>
-constexpr const char* kRowNames<HeadArgs>[5] = {"head_amx", "head_avx512_bf16", "head_avx512", "head_avx2", "head_plain"};
+constexpr const char* kRowNames<HeadArgs>[6] = {"head_amx", "head_amx_bf16", "head_avx512_bf16", "head_avx512", "head_avx2", "head_plain"};
 
 // The row of `Args` that multiplies with `kKernels` where `kMayRun` allows it.
 template <class Args, const PanelKernels& kKernels, bool (*kMayRun)(const Weight&, size_t, const DeviceInfo&)>
@@ -387,10 +395,13 @@ constexpr KernelRow<Args> row(const char* name) {
 template <class Args>
 constexpr KernelRow<Args> kRows[] = {
 #if defined(__x86_64__)
-    row<Args, kPanelsAmx, may_run_amx>(kRowNames<Args>[0]),       row<Args, kPanelsAvx512Bf16, may_run_avx512_bf16>(kRowNames<Args>[1]),
-    row<Args, kPanelsAvx512, may_run_avx512>(kRowNames<Args>[2]), row<Args, kPanelsAvx2, may_run_avx2>(kRowNames<Args>[3]),
+    row<Args, kPanelsAmx, may_run_amx>(kRowNames<Args>[0]),
+    row<Args, kPanelsAmxBf16, may_run_amx_bf16>(kRowNames<Args>[1]),
+    row<Args, kPanelsAvx512Bf16, may_run_avx512_bf16>(kRowNames<Args>[2]),
+    row<Args, kPanelsAvx512, may_run_avx512>(kRowNames<Args>[3]),
+    row<Args, kPanelsAvx2, may_run_avx2>(kRowNames<Args>[4]),
 #endif
-    row<Args, kPanelsPlain, may_run_plain>(kRowNames<Args>[4]),
+    row<Args, kPanelsPlain, may_run_plain>(kRowNames<Args>[5]),
 };
 
 }  // namespace

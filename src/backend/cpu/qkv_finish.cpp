@@ -1,10 +1,15 @@
 #include "backend/cpu/qkv_finish.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "backend/cpu/kv_codes.h"
 #include "backend/cpu/scalar_math.h"
 
 namespace quern::cpu {
 namespace {
+
+constexpr size_t kMostHeadBytes = 1024;  // of a head's K that is packed at once, 4 bytes a value at most
 
 void rotate(const RopeView& rope, int32_t variant, int32_t position, float* head) {
   const size_t half = static_cast<size_t>(rope.rotary_dims) / 2;
@@ -59,7 +64,15 @@ void finish_qkv_row(const QkvArgs& a, size_t token, float* products) {
   for (size_t head = 0; head < kv_heads; ++head, k += head_dim, v += head_dim) {
     const size_t block = (slot / block_tokens * kv_heads + head) * block_values;
     format.pack(v, head_dim, a.kv.v + (block + in_block * head_dim) * format.block_bytes);
-    for (size_t d = 0; d < head_dim; ++d) format.pack(k + d, 1, a.kv.k + (block + d * block_tokens + in_block) * format.block_bytes);
+    std::byte packed[kMostHeadBytes];
+    for (size_t first = 0; first < head_dim; first += kMostHeadBytes / 4) {
+      const size_t count = std::min(kMostHeadBytes / 4, head_dim - first);
+      format.pack(k + first, count, packed);
+      std::byte* to = a.kv.k + (block + first * block_tokens + in_block) * format.block_bytes;
+      for (size_t d = 0; d < count; ++d, to += block_tokens * format.block_bytes) {
+        std::memcpy(to, packed + d * format.block_bytes, format.block_bytes);
+      }
+    }
   }
 }
 

@@ -33,46 +33,47 @@ inline float remainder_limit(const float* x, size_t columns) {
   return kRemainderAbove * __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(columns));
 }
 
-// The words of a group from its codes as floats.
-inline void put_words(F low, F high, float scale, RoundedGroup& to) {
-  const int32_t sum0 = Lanes::sum_i(Lanes::to_int(low)), sum1 = Lanes::sum_i(Lanes::to_int(high));
-  const auto put = [&](int word, int32_t value) { __builtin_memcpy(to.words + word, &value, 4); };
+// The scales of groups of a row, and what x is multiplied by to become codes.
+struct GroupScales {
+  alignas(64) float scale[kLanes], inverse[kLanes], most[kLanes];
+};
+
+// Of 16 groups of x. scale = max|x| / 127. The largest magnitude is found in the bits, so that a NaN or an infinity becomes the scale and
+// so the result; its codes are 0.
+inline void find_scales(const float* x, size_t groups, GroupScales& to) {
+  const I magnitude = Lanes::all_i(0x7fffffff);
+  for (size_t g = 0; g < groups; ++g, x += kGroup) {
+    const I low = Lanes::and_i(Lanes::as_int(Lanes::load(x)), magnitude);
+    const I high = Lanes::and_i(Lanes::as_int(Lanes::load(x + kLanes)), magnitude);
+    const int32_t bits = Lanes::largest_i(Lanes::max_i(low, high));
+    __builtin_memcpy(&to.most[g], &bits, 4);
+  }
+  for (size_t g = groups; g < kLanes; ++g) to.most[g] = 0;
+  for (size_t g = 0; g < kLanes; ++g) {
+    to.scale[g] = to.most[g] / 127.F;
+    to.inverse[g] = to.scale[g] > 0x1p-120F ? 1.F / to.scale[g] : 0.F;  // below, all codes are 0
+  }
+}
+
+inline void put_group(F low, F high, float scale, RoundedGroup& to) {
+  Lanes::store_bytes(to.codes, low, high);
   to.words[kScale] = scale;
-  put(kMinusSum, -(sum0 + sum1));
-  put(kMinusSum0, -sum0);
-  put(kMinusSum1, -sum1);
-  to.words[kScaledSum] = scale * static_cast<float>(sum0 + sum1);
-  to.words[kScaledSum0] = scale * static_cast<float>(sum0);
-  to.words[kScaledSum1] = scale * static_cast<float>(sum1);
+  Lanes::put_sums(to);
 }
 
 // One group of a row, and whether it has a remainder.
-// scale = max|x| / 127. The largest magnitude is found in the bits, so that a NaN or an infinity becomes the scale and so the result.
-inline bool quantize_group(const float* x, float limit, RoundedGroup& to, RoundedGroup& remainder) {
-  const I magnitude = Lanes::all_i(0x7fffffff);
-  F low = Lanes::load(x), high = Lanes::load(x + kLanes);
-  const int32_t bits =
-      Lanes::largest_i(Lanes::max_i(Lanes::and_i(Lanes::as_int(low), magnitude), Lanes::and_i(Lanes::as_int(high), magnitude)));
-  float most;
-  __builtin_memcpy(&most, &bits, 4);
-  const float scale = most / 127.F;
+inline bool quantize_group(const float* x, float most, float scale, float inverse, float limit, RoundedGroup& to, RoundedGroup& remainder) {
   if (!(most < __builtin_inff())) {
-    Lanes::store_bytes(to.codes, Lanes::zero(), Lanes::zero());
-    put_words(Lanes::zero(), Lanes::zero(), scale, to);
+    put_group(Lanes::zero(), Lanes::zero(), scale, to);
     return false;
   }
-  const F inverse = Lanes::all(scale > 0x1p-120F ? 1.F / scale : 0.F);  // below, all codes are 0
-  low = Lanes::mul(low, inverse);
-  high = Lanes::mul(high, inverse);
+  const F low = Lanes::mul(Lanes::load(x), Lanes::all(inverse)), high = Lanes::mul(Lanes::load(x + kLanes), Lanes::all(inverse));
   const F whole_low = Lanes::round(low), whole_high = Lanes::round(high);
-  Lanes::store_bytes(to.codes, whole_low, whole_high);
-  put_words(whole_low, whole_high, scale, to);
+  put_group(whole_low, whole_high, scale, to);
   if (!(most > limit)) return false;
   const F steps = Lanes::all(254.F);  // half a step becomes 127
-  low = Lanes::round(Lanes::mul(Lanes::sub(low, whole_low), steps));
-  high = Lanes::round(Lanes::mul(Lanes::sub(high, whole_high), steps));
-  Lanes::store_bytes(remainder.codes, low, high);
-  put_words(low, high, scale / 254.F, remainder);
+  put_group(Lanes::round(Lanes::mul(Lanes::sub(low, whole_low), steps)), Lanes::round(Lanes::mul(Lanes::sub(high, whole_high), steps)),
+            scale / 254.F, remainder);
   return true;
 }
 
@@ -83,9 +84,15 @@ inline void quantize_tile(const PreparedRows& to, const Tiles& tiles, size_t til
   for (size_t m = 0; m < rows; ++m) limits[m] = remainder_limit(x + m * columns, columns);
   RoundedGroup* group = to.groups + first * groups;
   RoundedGroup* remainder = to.remainders + first * remainders_a_row(to);
-  for (size_t g = 0; g < groups; ++g) {
-    for (size_t m = 0; m < rows; ++m, ++group) {
-      if (quantize_group(x + m * columns + g * kGroup, limits[m], *group, *remainder)) {
+  GroupScales scales[kMostTile];
+  for (size_t first_group = 0; first_group < groups; first_group += kLanes) {
+    const size_t end = first_group + kLanes < groups ? first_group + kLanes : groups;
+    for (size_t m = 0; m < rows; ++m) find_scales(x + m * columns + first_group * kGroup, end - first_group, scales[m]);
+    for (size_t g = first_group; g < end; ++g) {
+      for (size_t m = 0; m < rows; ++m, ++group) {
+        const size_t i = g - first_group;
+        const GroupScales& of = scales[m];
+        if (!quantize_group(x + m * columns + g * kGroup, of.most[i], of.scale[i], of.inverse[i], limits[m], *group, *remainder)) continue;
         remainder->group = static_cast<uint16_t>(g);
         remainder->row = static_cast<uint16_t>(m);
         ++remainder;
@@ -103,6 +110,19 @@ inline uint16_t rounded_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
 }
 
+// 32 values, or the last of a row and the zeros behind.
+inline void round_to_bf16(const float* x, uint16_t* to) {
+  for (size_t i = 0; i < 32; ++i) to[i] = rounded_bf16(x[i]);
+}
+
+// A row of normalized x, zeros behind its end, into its place of its tile.
+inline void put_tile_pairs(const PreparedRows& to, size_t row, const float* x) {
+  auto* place = reinterpret_cast<uint16_t*>(to.tile_pairs + (row / kMostTile * num_tiles(to) * kMostTile + row % kMostTile) * 16);
+  for (size_t tile = 0; tile < num_tiles(to); ++tile, x += 32, place += 2 * 16 * kMostTile) {
+    round_to_bf16(x, place);
+  }
+}
+
 void prepare_rows(const PrepareTask& task) {
   const PreparedRows& to = *task.rows;
   const Tiles tiles(to.rows, to.integer_tile);
@@ -117,13 +137,16 @@ void prepare_rows(const PrepareTask& task) {
       if (to.values != nullptr) {
         float* values = to.values + first * to.columns + (row - first);
         for (size_t k = 0; k < to.columns; ++k) values[k * step] = x[k];
-      } else {
+      } else {  // zeros stand behind an odd end
         uint32_t* pairs = to.pairs + first * num_pairs(to) + (row - first);
-        for (size_t k = 0; k < to.columns; k += 2, pairs += step) {
-          *pairs = rounded_bf16(x[k]) | (k + 1 < to.columns ? static_cast<uint32_t>(rounded_bf16(x[k + 1])) << 16 : 0U);
+        for (size_t k = 0; k < to.columns; k += 32) {
+          alignas(64) uint32_t rounded[16];
+          round_to_bf16(x + k, reinterpret_cast<uint16_t*>(rounded));
+          for (size_t i = 0; i < 16 && k + 2 * i < to.columns; ++i, pairs += step) *pairs = rounded[i];
         }
       }
     }
+    if (to.tile_pairs != nullptr) put_tile_pairs(to, row, x);
     if (to.groups != nullptr && place + 1 == tiles.rows(tile)) quantize_tile(to, tiles, tile, task.scratch);
   }
 }

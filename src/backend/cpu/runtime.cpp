@@ -28,10 +28,10 @@ std::byte* map_huge(size_t bytes) {
   const size_t span = bytes + kHugePage;
   void* raw = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
-  const auto begin = reinterpret_cast<uintptr_t>(raw), aligned = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  if (aligned != begin) munmap(raw, aligned - begin);
-  if (begin + span != aligned + bytes) munmap(reinterpret_cast<void*>(aligned + bytes), begin + span - (aligned + bytes));
-  auto* data = reinterpret_cast<std::byte*>(aligned);
+  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(raw) % kHugePage) % kHugePage, behind = span - bytes - before;
+  std::byte* data = static_cast<std::byte*>(raw) + before;
+  if (before != 0) munmap(raw, before);
+  if (behind != 0) munmap(data + bytes, behind);
   madvise(data, bytes, MADV_HUGEPAGE);  // a refusal only costs speed
   return data;
 }

@@ -1,7 +1,7 @@
-// Products of integer weights by a unit that multiplies whole tiles of signed bytes (AMX): 16 rows of x by the 16 rows of a panel, over one
-// group of 32 columns (or half of one, where halves have scales) at a time. Sums are exact in 32 bits and are scaled and added as in
-// panel_kernels.h, so the bits are those of its rows. A panel's vectors of codes are the unit's layout already.
-// Included after panel_kernels.h: by panels_avx512_amx.cpp with the processor's unit and by tile_test.cpp with a model of it.
+// Products by a unit that multiplies whole tiles (AMX): bf16 pairs, and signed bytes. Of bytes: 16 rows of x by the 16 rows of a panel,
+// over one group of 32 columns (or half of one, where halves have scales) at a time. Sums are exact in 32 bits and are scaled and added as
+// in panel_kernels.h, so the bits are those of its rows. A panel's vectors of codes are the unit's layout already. Included after
+// panel_kernels.h: by panels_avx512_amx.cpp with the processor's unit and by tile_test.cpp with a model of it.
 #pragma once
 #include "backend/cpu/panel_kernels.h"
 
@@ -27,32 +27,25 @@ inline void unpack_signed(const std::byte* panel, size_t columns, std::byte* sta
 // One group (or half of one) of at most 16 rows of x, and the unpacked group of weights.
 struct TilePiece {
   const RoundedGroup* x;
-  size_t rows;
   const std::byte* group;
   int half;
 };
 
-// Calls add(piece, sums [16][16]) for each of `count` pieces in order; the unit works on the next piece meanwhile.
-template <class S, class Unit, class Piece, class Add>
-inline void each_piece(size_t count, const Piece& piece, const Add& add) {
+// Sums of some pieces wait here, so that the unit is pieces ahead of the additions: a sum is read long after it was written.
+constexpr size_t kAheadPieces = 4;
+struct alignas(64) TileSums {
+  int32_t of[kAheadPieces][kMostTile * kLanes];
+};
+
+// Sums of pieces [first, end), at most kAheadPieces; piece(i) describes one.
+template <class S, class Unit, class Piece>
+inline void multiply_pieces(size_t first, size_t end, const Piece& piece, TileSums& sums) {
   constexpr size_t kHalfBytes = kGroup / S::kHalves;
-  alignas(64) int32_t sums[2][kMostTile * kLanes];
-  const auto multiply = [&](const TilePiece& p, size_t i) {
+  for (size_t i = first; i < end; ++i) {
+    const TilePiece p = piece(i);
     const int8_t* x = p.x->codes + static_cast<size_t>(p.half) * kHalfBytes;
     const std::byte* weights = p.group + static_cast<size_t>(p.half) * kHalfBytes * kLanes;
-    i % 2 == 0 ? Unit::template multiply<0>(x, weights, sums[0]) : Unit::template multiply<1>(x, weights, sums[1]);
-  };
-  if (count == 0) return;
-  TilePiece now = piece(0);
-  multiply(now, 0);
-  for (size_t i = 0; i < count; ++i) {
-    TilePiece next = now;
-    if (i + 1 < count) {
-      next = piece(i + 1);
-      multiply(next, i + 1);
-    }
-    add(now, sums[i % 2], i);
-    now = next;
+    i % 2 == 0 ? Unit::template multiply<0>(x, weights, sums.of[i - first]) : Unit::template multiply<1>(x, weights, sums.of[i - first]);
   }
 }
 
@@ -80,18 +73,26 @@ inline F offset_of(const TilePiece& piece) {
 template <class S, class Unit>
 inline void add_tile(const std::byte* stage, size_t groups, const RoundedGroup* x, size_t rows, float* out) {
   constexpr size_t kHalves = S::kHalves;
-  F y[kMostTile];
+  const size_t count = groups * kHalves;
+  const auto piece = [=](size_t i) {
+    return TilePiece{x + i / kHalves * rows, stage + i / kHalves * Unpacked<S>::kBytes, static_cast<int>(i % kHalves)};
+  };
+  const auto end_of = [=](size_t i) { return i + kAheadPieces < count ? i + kAheadPieces : count; };
+  TileSums sums[2];
+  multiply_pieces<S, Unit>(0, end_of(0), piece, sums[0]);
+  F y[kMostTile];  // nobody takes its address: it stays in registers
   LANES_UNROLL
   for (size_t m = 0; m < kMostTile; ++m) y[m] = m < rows ? Lanes::load(out + m * kLanes) : Lanes::zero();
-  const auto piece = [&](size_t i) {
-    const size_t g = i / kHalves;
-    return TilePiece{x + g * rows, rows, stage + g * Unpacked<S>::kBytes, static_cast<int>(i % kHalves)};
-  };
-  each_piece<S, Unit>(groups * kHalves, piece, [&](const TilePiece& now, const int32_t* sums, size_t) {
-    const F scale = scale_of<S>(now), offset = offset_of<S>(now);
-    LANES_UNROLL
-    for (size_t m = 0; m < kMostTile; ++m) y[m] = add_row<S>(now, scale, offset, sums, m, y[m]);
-  });
+  for (size_t i = 0, turn = 0; i < count; i += kAheadPieces, turn ^= 1) {
+    if (i + kAheadPieces < count) multiply_pieces<S, Unit>(i + kAheadPieces, end_of(i + kAheadPieces), piece, sums[turn ^ 1]);
+    for (size_t j = i; j < end_of(i); ++j) {
+      const TilePiece now = piece(j);
+      const F scale = scale_of<S>(now), offset = offset_of<S>(now);
+      const int32_t* const of = sums[turn].of[j - i];
+      LANES_UNROLL
+      for (size_t m = 0; m < kMostTile; ++m) y[m] = add_row<S>(now, scale, offset, of, m, y[m]);
+    }
+  }
   LANES_UNROLL
   for (size_t m = 0; m < kMostTile; ++m) {
     if (m < rows) Lanes::store(out + m * kLanes, y[m]);
@@ -104,17 +105,22 @@ inline void add_group_remainders(const std::byte* group, size_t g, const Prepare
   constexpr size_t kHalves = S::kHalves;
   if (x.gathered_counts[g] == 0) return;
   const Tiles tiles(x.gathered_counts[g], kMostTile);
+  const size_t count = tiles.count * kHalves;
   const RoundedGroup* const first = x.gathered + g * x.rows;
-  const auto piece = [&](size_t i) {
-    return TilePiece{first + tiles.first(i / kHalves), tiles.rows(i / kHalves), group, static_cast<int>(i % kHalves)};
-  };
-  each_piece<S, Unit>(tiles.count * kHalves, piece, [&](const TilePiece& now, const int32_t* sums, size_t) {
-    const F scale = scale_of<S>(now), offset = offset_of<S>(now);
-    for (size_t m = 0; m < now.rows; ++m) {
-      float* const to = rest + now.x[m].row * kLanes;
-      Lanes::store(to, add_row<S>(now, scale, offset, sums, m, Lanes::load(to)));
+  const auto piece = [=](size_t i) { return TilePiece{first + tiles.first(i / kHalves), group, static_cast<int>(i % kHalves)}; };
+  TileSums sums;
+  for (size_t i = 0; i < count; i += kAheadPieces) {
+    const size_t end = i + kAheadPieces < count ? i + kAheadPieces : count;
+    multiply_pieces<S, Unit>(i, end, piece, sums);
+    for (size_t j = i; j < end; ++j) {
+      const TilePiece now = piece(j);
+      const F scale = scale_of<S>(now), offset = offset_of<S>(now);
+      for (size_t m = 0; m < tiles.rows(j / kHalves); ++m) {
+        float* const to = rest + now.x[m].row * kLanes;
+        Lanes::store(to, add_row<S>(now, scale, offset, sums.of[j - i], m, Lanes::load(to)));
+      }
     }
-  });
+  }
 }
 
 template <class S, class Unit>
@@ -146,6 +152,66 @@ struct ByTiles {
     static void run(const PanelTask& task) { multiply_tiles<S, Unit>(task); }
   };
 };
+
+// Products of bf16 weights: tiles of x (PreparedRows::tile_pairs) by a panel's pairs, summed in the unit over all columns. A row's sums do
+// not depend on the rows beside it, so that one row goes the same way as many. The weights of a block of columns stay in the first-level
+// cache.
+constexpr size_t kTilePairs = 16;                      // columns of a tile, in pairs
+constexpr size_t kTileWords = kMostTile * kTilePairs;  // 4 bytes each, of a tile of x or of weights
+constexpr size_t kTileBlock = 16;                      // tiles of columns
+
+template <class Unit, int P>
+inline void add_pair_tiles(const PreparedRows& x, size_t tile, size_t tiles, const std::byte* (&weights)[P], float* const (&y)[P]) {
+  const size_t row_tiles = (x.rows + kMostTile - 1) / kMostTile, step = num_tiles(x) * kTileWords;
+  const uint32_t* from = x.tile_pairs + tile * kTileWords;
+  for (size_t t = 0; t < row_tiles; t += 2, from += 2 * step) {
+    float* to[P];
+    for (int p = 0; p < P; ++p) to[p] = y[p] + t * kMostTile * kLanes;
+    t + 1 < row_tiles ? Unit::template multiply_pairs<P, 2>(from, step, weights, tiles, to)
+                      : Unit::template multiply_pairs<P, 1>(from, step, weights, tiles, to);
+  }
+}
+
+template <class Unit, int P>
+void multiply_pair_tiles(const PanelTask& task) {
+  const PreparedRows& x = *task.rows;
+  const Panels<P> panels = panels_of<P>(task);
+  const size_t padded = (x.columns + 15) / 16 * 16, whole = padded / (2 * kTilePairs);  // a panel has whole half tiles
+  float* y[P];
+  for (int p = 0; p < P; ++p) {
+    y[p] = panels.y[p];
+    for (size_t i = 0; i < (x.rows + kMostTile - 1) / kMostTile * kMostTile * kLanes; i += kLanes) Lanes::store(y[p] + i, Lanes::zero());
+  }
+  Unit::configure_pairs();
+  const std::byte* weights[P];
+  for (size_t tile = 0; tile < whole; tile += kTileBlock) {
+    for (int p = 0; p < P; ++p) weights[p] = panels.panel[p] + tile * kTileWords * 4;
+    add_pair_tiles<Unit, P>(x, tile, whole - tile < kTileBlock ? whole - tile : kTileBlock, weights, y);
+  }
+  if (padded % (2 * kTilePairs) != 0) {  // half a tile, zeros behind it
+    for (int p = 0; p < P; ++p) {
+      std::byte* to = task.stage + p * kTileWords * 4;
+      for (size_t i = 0; i < kTileWords * 4; i += kVector) {
+        const bool inside = i < kTileWords * 2;
+        __builtin_memset(to + i, 0, kVector);
+        if (inside) __builtin_memcpy(to + i, panels.panel[p] + whole * kTileWords * 4 + i, kVector);
+      }
+      weights[p] = to;
+    }
+    add_pair_tiles<Unit, P>(x, whole, 1, weights, y);
+  }
+  Unit::release();
+}
+
+template <class Unit>
+constexpr PanelKernels make_pair_tile_kernels(const char* name) {
+  PanelKernels k = make_bare_kernels(name);
+  k.floats = FloatRows::tiles;
+  k.direct_tile = 0;
+  k.multiply[static_cast<size_t>(Format::bf16)] = multiply_pair_tiles<Unit, 1>;
+  k.multiply_two[static_cast<size_t>(Format::bf16)] = multiply_pair_tiles<Unit, 2>;
+  return k;
+}
 
 template <class Unit>
 constexpr PanelKernels make_tile_kernels(const char* name) {

@@ -171,12 +171,13 @@ int main(int argc, char** argv) {
                                                                       {"head", test_head},
                                                                       {"batch", test_batch_independence},
                                                                       {"attention", test_attention},
-                                                                      {"sample", test_sample}};
+                                                                      {"sample", test_sample},
+                                                                      {"lost", test_lost}};
   const bool is_small = argc > 1 && std::strcmp(argv[1], "small") == 0;
   const std::vector<std::string> wanted(argv + (is_small ? 2 : 1), argv + argc);
   try {
     for (const auto& [name, test] : kTests) {
-      if (!wanted.empty() && std::ranges::find(wanted, name) == wanted.end()) continue;
+      if (wanted.empty() ? test == &test_lost : std::ranges::find(wanted, name) == wanted.end()) continue;
       TestDevice device(is_small);
       const size_t cases = outcome().cases, failures = outcome().failures;
       outcome().worst = 0;

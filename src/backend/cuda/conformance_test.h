@@ -131,6 +131,7 @@ void test_head(TestDevice& device);
 void test_batch_independence(TestDevice& device);
 void test_attention(TestDevice& device);
 void test_sample(TestDevice& device);
+void test_lost(TestDevice& device);  // leaves no GPU to the program: runs when it is named, and last
 void test_runtime(TestDevice& device);
 
 }  // namespace quern::cuda_test

@@ -4,7 +4,8 @@
 #include <numeric>
 
 #include "backend/cuda/conformance_test.h"
-#include "backend/cuda/cuda_stream.h"
+#include "backend/cuda/launch.h"
+#include "backend/cuda/ptx.cuh"
 
 namespace quern::cuda_test {
 namespace {
@@ -40,7 +41,35 @@ void check_upload_rate(DeviceRuntime& runtime) {
   expect(limit / upload >= kUploadShare, "uploads reach 60 % of the host-to-device rate");
 }
 
+__global__ void die() { cuda::trap(); }
+
 }  // namespace
+
+// A kernel that dies takes the GPU away from the program for good: every later call says so, at once, and nothing hangs.
+void test_lost(TestDevice& device) {
+  if (device.is_emulated()) return;
+  DeviceRuntime& runtime = device.runtime();
+  const Storage storage = runtime.allocate(1000);
+  std::vector<std::byte> host(1000);
+  runtime.upload(storage.data(), host.data(), host.size());
+  cuda::launch("die", &die, {1, 1}, cuda::cuda_stream(runtime.stream()));
+  const std::pair<const char*, std::function<void()>> calls[] = {
+      {"synchronize", [&] { runtime.synchronize(); }},
+      {"download", [&] { runtime.download(host.data(), storage.data(), host.size()); }},
+      {"upload", [&] { runtime.upload(storage.data(), host.data(), host.size()), runtime.synchronize(); }},
+      {"clear", [&] { runtime.clear(storage.data(), host.size()), runtime.synchronize(); }},
+      {"step", [&] { runtime.step(1, [] {}), runtime.synchronize(); }},
+      {"allocate", [&] { (void)runtime.allocate(1000); }}};
+  for (const auto& [name, call] : calls) {
+    try {
+      call();
+      expect(false, fmt::format("{} on a lost GPU is refused", name));
+    } catch (const Error& error) {
+      std::printf("%-12s %s\n", name, error.what());
+      expect(error.code() == internal && error.message().find("GPU") != std::string::npos, error.message());
+    }
+  }
+}
 
 void test_runtime(TestDevice& device) {
   DeviceRuntime& runtime = device.runtime();

@@ -1,5 +1,7 @@
 // Qwen3-Coder: tools as XML in the system turn, calls as <function=NAME> with one <parameter=KEY> a value. "tools" is the template of
 // copies that say "tools" where the first says "functions".
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "text/chat/chatml.h"
@@ -36,7 +38,7 @@ void write_extra_keys(PromptWriter& out, const OrderedJson& object, std::initial
   if (!object.is_object()) return;
   for (const auto& [key, value] : object.items()) {
     if (std::ranges::find(handled, key) != handled.end()) continue;
-    out.user("\n<" + key + ">" + (value.is_structured() ? python_json(value) : python_text(value)) + "</" + key + ">");
+    out.user(fmt::format("\n<{0}>{1}</{0}>", key, value.is_structured() ? python_json(value) : python_text(value)));
   }
 }
 
