@@ -28,6 +28,7 @@ def summary_text(article):
 class Baseline:
     def __init__(self, options):
         import torch
+        import transformers
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.torch, self.options = torch, options
@@ -39,6 +40,9 @@ class Baseline:
         if os.path.isfile(folder):
             folder, where["gguf_file"] = os.path.split(os.path.abspath(folder))
         self.tokenizer = AutoTokenizer.from_pretrained(folder, **where)
+        if "gguf_file" in where and hasattr(transformers, "GgufConfig"):
+            # Newer versions leave the blocks packed and multiply in float32 whatever the dtype: the baseline is a dense model.
+            where["quantization_config"] = transformers.GgufConfig(dequantize=True)
         self.tokenizer.padding_side = "left"
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, options.dtype), attn_implementation=options.attention, **where)
         self.model = self.model.to(options.device).eval()

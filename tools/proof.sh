@@ -25,7 +25,9 @@ baseline() {
 }
 
 for dtype in f32 bf16 int8 int4; do
-  [ -s "$out/$dtype.quern" ] || "$quern" build "$model" -o "$out/$dtype.quern" --dtype "$dtype"
+  method=rtn
+  [ "$dtype" = int4 ] && method=auto
+  [ -s "$out/$dtype.quern" ] || "$quern" build "$model" -o "$out/$dtype.quern" --dtype "$dtype" --method "$method"
 done
 for length in free forced; do
   flag=()

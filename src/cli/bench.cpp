@@ -52,7 +52,7 @@ class Bench {
                              .block_tokens = engine.block_tokens,
                              .kv_format = Format::f16};
     if (engine.max_num_batched_tokens == 0) limits.max_batch_tokens = std::max<size_t>(512, options.batch);
-    if (options.model.kv_dtype != "auto") limits.kv_format = *find_format(options.model.kv_dtype);
+    limits.kv_format = kv_format_named(options.model.kv_dtype).value_or(limits.kv_format);
     transformer_ = std::make_unique<Transformer>(file_, *backend_, limits, config.vocab_size);
     blocks_each_ = (context + limits.block_tokens - 1) / limits.block_tokens;
     cache_ = std::make_unique<KvCache>(config, *backend_, blocks_each_ * options.batch, limits.block_tokens, limits.kv_format);
@@ -240,7 +240,7 @@ VerbWork declare(CLI::App& app) {
   add_device_options(app, options->model);
   add_number<size_t>(app, "--max-num-batched-tokens", options->model.engine.max_num_batched_tokens, 0, 1 << 20,
                      "Tokens of one step; 0: 512");
-  add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, {"auto", "f32", "f16", "bf16"}, "Type of the KV cache; auto is f16");
+  add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, kv_dtypes(), "Type of the KV cache; auto is f16, int8 on the CPU only");
   app.footer(
       "Each line has the median of the repeats and half the distance between the slowest and the fastest. The limits are measured in the\n"
       "same run: the rate at which every thread together reads memory, before and after each round of decoding, and the rate of the units\n"

@@ -69,7 +69,7 @@ int agreement(const Options& options) {
   const size_t num_tokens = Tokenizer::unpack(file->tokenizer_bytes(), file->path()).num_tokens();
   const std::vector<ReferenceAnswer> answers = read_reference(options.reference, num_tokens);
   const std::unique_ptr<Backend> backend = open_backend(options.model);
-  const std::optional<Format> kv_format = options.model.kv_dtype == "auto" ? std::nullopt : find_format(options.model.kv_dtype);
+  const std::optional<Format> kv_format = kv_format_named(options.model.kv_dtype);
   EvalProgress progress;
   const Agreement forced = measure_agreement(file, *backend, answers, num_tokens, kv_format, [&](size_t done, const Agreement& so_far) {
     interrupt.check();
@@ -91,8 +91,8 @@ VerbWork declare(CLI::App& app) {
   add_model_option(app, options->model);
   add_text(app, "-r,--reference", options->reference, "FILE.jsonl", "Answers of another program, as tools/hf_reference.py writes them")
       ->required();
-  add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, {"auto", "f32", "f16", "bf16"},
-             "Type of the KV cache; auto is f32 for f32 weights, f16 otherwise");
+  add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, kv_dtypes(),
+             "Type of the KV cache; auto is f32 for f32 weights, f16 otherwise; int8 on the CPU only");
   app.add_flag("!--forced-only", options->free, "Compare token by token on the reference's own text alone, without generating");
   app.add_flag("--json", options->json, "Print one JSON object");
   add_device_options(app, options->model);

@@ -15,8 +15,7 @@ constexpr double kTerminalSeconds = 0.2, kLineSeconds = 10;  // least time betwe
 }  // namespace
 
 WindowRunnerOptions EvalOptions::runner() const {
-  WindowRunnerOptions options{.step_tokens = model.engine.max_num_batched_tokens, .kv_format = {}};
-  if (model.kv_dtype != "auto") options.kv_format = find_format(model.kv_dtype);
+  WindowRunnerOptions options{.step_tokens = model.engine.max_num_batched_tokens, .kv_format = kv_format_named(model.kv_dtype)};
   return options;
 }
 
@@ -33,8 +32,8 @@ void add_eval_options(CLI::App& app, EvalOptions& options) {
                      "Hugging Face's strided rule: a window every N tokens, tokens of earlier windows do not count (default: llama.cpp's "
                      "rule, windows side by side of which the second half counts)");
   add_number<size_t>(app, "--chunks", options.max_windows, 0, 1 << 30, "The first N windows; 0: all");
-  add_choice(app, "--kv-cache-dtype", options.model.kv_dtype, {"auto", "f32", "f16", "bf16"},
-             "Type of the KV cache; auto is f32 for f32 weights, f16 otherwise");
+  add_choice(app, "--kv-cache-dtype", options.model.kv_dtype, kv_dtypes(),
+             "Type of the KV cache; auto is f32 for f32 weights, f16 otherwise; int8 on the CPU only");
   add_number<size_t>(app, "--max-num-batched-tokens,--batch-size", options.model.engine.max_num_batched_tokens, 0, 1 << 20,
                      "Tokens of one step; 0: 512 on the CPU, 2048 on a GPU");
   app.add_flag("--json", options.json, "Print one JSON object");

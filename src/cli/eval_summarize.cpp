@@ -152,7 +152,7 @@ VerbWork declare(CLI::App& app) {
   app.add_flag("--stemmer", settings.stem, "ROUGE on stems of words");
   app.add_flag("--check,--check-accuracy", options->check, "Exit status 1 when ROUGE-1 is not above the threshold");
   add_number<double>(app, "--rouge1-threshold", options->threshold, 0, 100, "For --check, in percent");
-  add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, {"auto", "f32", "f16", "bf16"}, "Type of the KV cache");
+  add_choice(app, "--kv-cache-dtype", options->model.kv_dtype, kv_dtypes(), "Type of the KV cache; int8 on the CPU only");
   app.add_flag("--json", options->json, "Print one JSON object, the summaries included");
   add_device_options(app, options->model);
   return [options] { return summarize(*options); };

@@ -28,6 +28,16 @@ Device parse_device(const std::string& text) {
 
 }  // namespace
 
+const std::vector<std::string>& kv_dtypes() {
+  static const std::vector<std::string> kNames = {"auto", "f32", "f16", "bf16", "int8"};
+  return kNames;
+}
+
+std::optional<Format> kv_format_named(const std::string& dtype) {
+  if (dtype == "auto") return std::nullopt;
+  return dtype == "int8" ? Format::i8 : find_format(dtype);
+}
+
 CLI::Option* add_model_option(CLI::App& app, ModelOptions& options) {
   return add_text(app, "-m,--model", options.model, "MODEL", "Engine file, GGUF file, or Hugging Face folder")->required();
 }
@@ -46,7 +56,7 @@ void add_engine_options(CLI::App& app, ModelOptions& options) {
   add_number<size_t>(app, "--max-num-seqs,--parallel", options.max_num_seqs, 1, kMaxSequences, "Answers that are generated at one time");
   add_number<size_t>(app, "--max-num-batched-tokens,--batch-size", engine.max_num_batched_tokens, 0, kMaxBatchTokens,
                      "Tokens of one step; 0: chosen by device");
-  add_choice(app, "--kv-cache-dtype,--cache-type-k", options.kv_dtype, {"auto", "f32", "f16", "bf16"}, "Type of the KV cache");
+  add_choice(app, "--kv-cache-dtype,--cache-type-k", options.kv_dtype, kv_dtypes(), "Type of the KV cache; int8 on the CPU only");
   add_number<size_t>(app, "--kv-cache-memory-bytes", engine.kv_cache_bytes, 0, size_t{1} << 50,
                      "Bytes of the KV cache; 0: whole contexts for all answers, as far as memory goes");
   add_number<size_t>(app, "--block-size", engine.block_tokens, 1, 256, "Tokens of one KV block");
@@ -80,7 +90,7 @@ RunningModel open_model(const ModelOptions& options, size_t max_num_seqs, const 
   model.backend = open_backend(options);
   EngineOptions engine = options.engine;
   engine.max_num_seqs = options.max_num_seqs.value_or(max_num_seqs);
-  if (options.kv_dtype != "auto") engine.kv_format = find_format(options.kv_dtype);
+  engine.kv_format = kv_format_named(options.kv_dtype);
   model.engine = std::make_unique<Engine>(model.file, *model.backend, engine);
   interrupt.check();
   model.load_seconds = monotonic_seconds() - start;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "cli/interrupt.h"
@@ -18,9 +19,13 @@ struct ModelOptions {
   std::string kernels, cpu_off;
   std::optional<size_t> num_threads;
   std::optional<size_t> max_num_seqs;
-  EngineOptions engine;  // but for max_num_seqs
-  std::string kv_dtype = "auto";
+  EngineOptions engine;           // but for max_num_seqs
+  std::string kv_dtype = "auto";  // one of kv_dtypes()
 };
+
+// What --kv-cache-dtype takes, and the format that it names; nothing for "auto".
+const std::vector<std::string>& kv_dtypes();
+std::optional<Format> kv_format_named(const std::string& dtype);
 
 // -m MODEL, required.
 CLI::Option* add_model_option(CLI::App& app, ModelOptions& options);

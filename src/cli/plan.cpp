@@ -56,7 +56,7 @@ int show_plan(const PlanOptions& options) {
   const std::unique_ptr<Backend> backend = open_backend(options.run);
   EngineOptions engine = options.run.engine;
   engine.max_num_seqs = options.run.max_num_seqs.value_or(1);
-  if (options.run.kv_dtype != "auto") engine.kv_format = find_format(options.run.kv_dtype);
+  engine.kv_format = kv_format_named(options.run.kv_dtype);
   if (engine.max_model_len == 0) engine.max_model_len = model.config.max_position_embeddings;
   const MemoryPlan plan = plan_memory(model.config, model.tensors, *backend, engine);
   if (options.json) {

@@ -120,6 +120,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const std::vector<EngineTensor
   plan.context = options.max_model_len == 0 ? config.max_position_embeddings : options.max_model_len;
   plan.parallel = options.max_num_seqs;
   const Format kv_format = kv_format_for(tensors, options);
+  KvCache::require_format(kv_format, backend.info());
   const TransformerLimits limits{.max_batch_tokens = step_tokens_for(backend.info().device, options),
                                  .max_sequences = options.max_num_seqs,
                                  .max_context = plan.context,

@@ -20,7 +20,7 @@ KvCache::KvCache(const ModelConfig& config, Backend& backend, size_t num_blocks,
       head_dim_(config.head_dim),
       num_layers_(config.num_layers),
       format_(format) {
-  CHECK(format == Format::f32 || format == Format::f16 || format == Format::bf16, "KV cache in {}", format_name(format));
+  require_format(format, backend.info());
   CHECK(block_tokens > 0, "blocks of no tokens");
   constexpr uint64_t kMostSlots = INT32_MAX;  // kernels count slots in 32 bits
   const uint64_t slots = ((Checked(num_blocks) + 1) * block_tokens).or_throw("KV cache: {} blocks of {} tokens", num_blocks, block_tokens);
@@ -49,6 +49,14 @@ void KvCache::clear_block(size_t block) {
   const size_t bytes = half_bytes_ / (num_blocks_ + 1);
   for (size_t half = 0; half < 2 * num_layers_; ++half)
     backend_->runtime().clear(storage_.data() + half * half_bytes_ + block * bytes, bytes);
+}
+
+void KvCache::require_format(Format format, const DeviceInfo& device) {
+  CHECK(format == Format::f32 || format == Format::f16 || format == Format::bf16 || format == Format::i8, "KV cache in {}",
+        format_name(format));
+  if (format == Format::i8 && device.device.kind != Device::Kind::cpu) {
+    raise(incompatible, "--kv-cache-dtype int8: want the CPU (--device cpu), found a GPU: its attention reads f32, f16 and bf16");
+  }
 }
 
 size_t KvCache::bytes_per_block(const ModelConfig& config, size_t block_tokens, Format format) {

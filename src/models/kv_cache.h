@@ -8,7 +8,8 @@ namespace quern {
 
 class KvCache {
  public:
-  // `num_blocks` blocks of `block_tokens` tokens for every layer, in `format` (f32, f16, bf16). One block more is kept for padded rows.
+  // `num_blocks` blocks of `block_tokens` tokens for every layer, in `format` (f32, f16, bf16, and i8 on the CPU). One block more is kept
+  // for padded rows.
   KvCache(const ModelConfig& config, Backend& backend, size_t num_blocks, size_t block_tokens, Format format);
 
   KvView layer(size_t i) const;
@@ -18,6 +19,8 @@ class KvCache {
   Format format() const { return format_; }
   void clear_block(size_t block);  // zeros, in every layer
 
+  // Throws incompatible when the device has no attention over such a cache.
+  static void require_format(Format format, const DeviceInfo& device);
   static size_t bytes_per_block(const ModelConfig& config, size_t block_tokens, Format format);  // all layers, K and V
 
  private:

@@ -117,6 +117,7 @@ struct Transformer::State {
     }
     load_weights();
     upload_rope();
+    KvCache::require_format(limits.kv_format, backend.info());
     require_kernels();
   }
   ~State() { backend.runtime().forget_steps(); }  // their launches hold addresses of this object's memory

@@ -12,8 +12,6 @@ namespace {
 constexpr size_t kEnoughUnits = 2;      // a thread: with fewer, chunks are shared out,
 constexpr size_t kMostSharedRows = 32;  // a thread: as long as the rows are no more than this, which bounds the workspace
 
-static_assert(static_cast<int>(Format::f32) == 0 && static_cast<int>(Format::f16) == 1 && static_cast<int>(Format::bf16) == 2);
-
 size_t heads_of(const AttentionArgs& a) { return a.q.columns() / static_cast<size_t>(a.kv.head_dim); }
 size_t group_of(const AttentionArgs& a) { return heads_of(a) / static_cast<size_t>(a.kv.num_kv_heads); }
 size_t unit_tokens(const AttentionArgs& a) { return std::max<size_t>(1, kUnitRows / group_of(a)); }
@@ -138,7 +136,7 @@ class Attention {
     u.partials = u.sums + kernels_.tile * head_dim();
     return u;
   }
-  void attend(const AttentionUnit& u, size_t begin, size_t end) const { kernels_.attend[static_cast<size_t>(a_.kv.format)](u, begin, end); }
+  void attend(const AttentionUnit& u, size_t begin, size_t end) const { kernels_.attend[cache_index(a_.kv.format)](u, begin, end); }
 
   const AttentionArgs& a_;
   const AttentionKernels& kernels_;
@@ -148,7 +146,7 @@ class Attention {
 
 bool takes(const AttentionArgs& a) {
   return a.kv.head_dim % 16 == 0 && a.kv.block_tokens % 16 == 0 && kChunk % static_cast<size_t>(a.kv.block_tokens) == 0 &&
-         (a.kv.format == Format::f32 || a.kv.format == Format::f16 || a.kv.format == Format::bf16);
+         cache_index(a.kv.format) < kCacheFormats;
 }
 
 bool has_avx512(const DeviceInfo& info) { return info.avx512; }

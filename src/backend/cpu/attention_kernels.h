@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "backend/cpu/attention_product.h"
+#include "backend/cpu/kv_codes.h"
 #include "backend/cpu/lanes_math.h"
 #include "backend/cpu/row_tiles.h"
 
@@ -14,15 +15,23 @@ constexpr size_t kWidth = 16;
 
 struct F32Cache {
   static constexpr size_t kBytes = 4;
+  static constexpr bool kHasScales = false;
   static F load(const std::byte* p) { return Lanes::load(reinterpret_cast<const float*>(p)); }
 };
 struct F16Cache {
   static constexpr size_t kBytes = 2;
+  static constexpr bool kHasScales = false;
   static F load(const std::byte* p) { return Lanes::load_f16(p); }
 };
 struct Bf16Cache {
   static constexpr size_t kBytes = 2;
+  static constexpr bool kHasScales = false;
   static F load(const std::byte* p) { return Lanes::load_bf16(p); }
+};
+struct I8Cache {
+  static constexpr size_t kBytes = 1;
+  static constexpr bool kHasScales = true;
+  static F load(const std::byte* p) { return Lanes::sub(Lanes::from_bytes(p), Lanes::all(kCodeZero)); }
 };
 
 // Positions that one row sees, relative to the start of a chunk.
@@ -183,6 +192,14 @@ inline const std::byte* values(const AttentionUnit& u, size_t position) {
          position % u.block_tokens * u.head_dim * Cache::kBytes;
 }
 
+// scores[m][16 positions from `position` on] times the scales of those positions in `half`, which is u.k or u.v.
+inline void multiply_scales(const AttentionUnit& u, const std::byte* half, size_t position, float* scores, size_t rows) {
+  const std::byte* block = half + static_cast<size_t>(u.blocks[position / u.block_tokens]) * u.block_bytes;
+  const std::byte* at = block + scales_offset(u.block_tokens, u.head_dim) + position % u.block_tokens * sizeof(float);
+  const F scales = Lanes::load(reinterpret_cast<const float*>(at));
+  for (size_t m = 0; m < rows; ++m, scores += kChunk) Lanes::store(scores, Lanes::mul(Lanes::load(scores), scales));
+}
+
 template <class Cache>
 void attend_chunk(const AttentionUnit& u, const Tiles& tiles, size_t chunk) {
   const int32_t* blocks = u.blocks + chunk * (kChunk / u.block_tokens);
@@ -209,9 +226,15 @@ void attend_chunk(const AttentionUnit& u, const Tiles& tiles, size_t chunk) {
       with_rows<ScoreKernel<Cache>, Lanes::kFloatTile>(count, keys<Cache>(u, position), u.block_tokens * Cache::kBytes, queries, tile_rows,
                                                        u.head_dim, u.scale, is_later_seen ? keys<Cache>(u, later) : nullptr,
                                                        t == 0 ? values<Cache>(u, position) : nullptr, u.scores + j);
+      if constexpr (Cache::kHasScales) multiply_scales(u, u.k, position, u.scores + j, count);
     }
     Softmax softmax[Lanes::kFloatTile];
     for (size_t m = 0; m < count; ++m) softmax[m] = weigh(u.scores + m * kChunk, rows[m]);
+    if constexpr (Cache::kHasScales) {  // a position that a row does not see may become NaN here, and is not read
+      for (size_t j = view.any_begin / kWidth * kWidth; j < view.any_end; j += kWidth) {
+        multiply_scales(u, u.v, chunk * kChunk + j, u.scores + j, count);
+      }
+    }
     for (size_t d = 0; d < u.head_dim; d += kWidth) {
       with_rows<SumKernel<Cache>, Lanes::kFloatTile>(count, u, view, u.v + d * Cache::kBytes, blocks, u.scores, u.sums + d);
     }
@@ -254,7 +277,7 @@ void finish(const AttentionUnit& u) {
 }
 
 constexpr AttentionKernels make_attention_kernels(const char* name) {
-  return {name, Lanes::kFloatTile, {attend<F32Cache>, attend<F16Cache>, attend<Bf16Cache>}, merge, finish};
+  return {name, Lanes::kFloatTile, {attend<F32Cache>, attend<F16Cache>, attend<Bf16Cache>, attend<I8Cache>}, merge, finish};
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 // The context is cut into chunks of kChunk positions, counted from position 0. Within a chunk a query row takes the largest of its scores,
 // the weights exp(score - largest), their sum and the weighted sum of V; chunks are then merged in order. So a row's result depends on its
 // own positions only, whether a prompt's rows come together, one after the other, or a thread takes each chunk.
+// With i8 the codes are summed like values; a score is then multiplied by its key's scale, a weight by its value's after the weights were
+// added up.
 // A score is two chains of fused multiply-adds over even and odd dimensions; a weighted sum is two chains over even and odd positions.
 #pragma once
 #include <cstddef>
@@ -12,7 +14,19 @@
 
 namespace quern::cpu {
 
-inline constexpr size_t kChunk = 256;    // positions; a multiple of the block
+inline constexpr size_t kChunk = 256;  // positions; a multiple of the block
+inline constexpr size_t kCacheFormats = 4;
+// Place of a cache's format in AttentionKernels::attend; kCacheFormats: no cache is in it.
+constexpr size_t cache_index(Format format) {
+  switch (format) {
+    case Format::f32: return 0;
+    case Format::f16: return 1;
+    case Format::bf16: return 2;
+    case Format::i8: return 3;
+    default: return kCacheFormats;
+  }
+}
+
 inline constexpr size_t kUnitRows = 96;  // query rows of a unit, at most
 
 // What is known of one row after some chunks: the weighted sum of V [head_dim], then the largest score and the sum of weights.
@@ -44,7 +58,7 @@ struct AttentionKernels {
   const char* name;
   size_t tile;  // query rows at once
   // Chunks [begin, end) of the unit into its partials. By format of the cache; null: none.
-  void (*attend[3])(const AttentionUnit&, size_t begin, size_t end);
+  void (*attend[kCacheFormats])(const AttentionUnit&, size_t begin, size_t end);
   // Partials of one chunk more, `more` [rows][partial_floats], into the unit's.
   void (*merge)(const AttentionUnit&, const float* more);
   // y of the unit from its partials.

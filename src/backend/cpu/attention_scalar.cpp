@@ -1,24 +1,43 @@
 // Attention by its definition, one query head at a time: scores over all visible positions, softmax, weighted sum of V. Plain C++; what
 // the other rows are checked against.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
+#include "backend/cpu/attention_product.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/kv_codes.h"
 #include "backend/cpu/scalar_math.h"
 #include "base/thread_pool.h"
 
 namespace quern::cpu {
 namespace {
 
+// A code of an i8 cache without its scale.
+struct Code {
+  static constexpr size_t kBytes = 1;
+  static void unpack(const std::byte* from, size_t count, float* values) {
+    for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(static_cast<int>(from[i]) - kCodeZero);
+  }
+};
+
 struct Cache {
   const KvView& kv;
   const int32_t* table;  // the sequence's block ids
   size_t kv_head;
 
-  // Values before the block of `position`.
-  size_t block(size_t position) const {
+  // The block of `position` in K or V.
+  const std::byte* block(const std::byte* half, size_t position) const {
+    const size_t id = static_cast<size_t>(table[position / static_cast<size_t>(kv.block_tokens)]);
+    return half + (id * static_cast<size_t>(kv.num_kv_heads) + kv_head) * head_bytes(kv);
+  }
+  // What the codes of `position` are multiplied by; 1 in the formats that have no scales.
+  float scale(const std::byte* half, size_t position) const {
+    if (kv.format != Format::i8) return 1;
     const auto tokens = static_cast<size_t>(kv.block_tokens), head_dim = static_cast<size_t>(kv.head_dim);
-    return (static_cast<size_t>(table[position / tokens]) * static_cast<size_t>(kv.num_kv_heads) + kv_head) * tokens * head_dim;
+    float scale;
+    std::memcpy(&scale, block(half, position) + scales_offset(tokens, head_dim) + position % tokens * sizeof(scale), sizeof(scale));
+    return scale;
   }
 };
 
@@ -28,8 +47,9 @@ void attend(const Cache& cache, const float* q, size_t begin, size_t end, float 
   const auto head_dim = static_cast<size_t>(cache.kv.head_dim), tokens = static_cast<size_t>(cache.kv.block_tokens);
   float most = -INFINITY;
   for (size_t j = begin; j < end; ++j) {
-    for (size_t d = 0; d < head_dim; ++d) S::unpack(cache.kv.k + (cache.block(j) + d * tokens + j % tokens) * S::kBytes, 1, &row[d]);
-    scores[j - begin] = dot(q, row.data(), head_dim) * scale;
+    const std::byte* k = cache.block(cache.kv.k, j);
+    for (size_t d = 0; d < head_dim; ++d) S::unpack(k + (d * tokens + j % tokens) * S::kBytes, 1, &row[d]);
+    scores[j - begin] = dot(q, row.data(), head_dim) * scale * cache.scale(cache.kv.k, j);
     most = std::max(most, scores[j - begin]);
   }
   float sum = 0;
@@ -37,8 +57,9 @@ void attend(const Cache& cache, const float* q, size_t begin, size_t end, float 
   for (size_t j = begin; j < end; ++j) {
     const float weight = std::exp(scores[j - begin] - most);
     sum += weight;
-    S::unpack(cache.kv.v + (cache.block(j) + j % tokens * head_dim) * S::kBytes, head_dim, row.data());
-    for (size_t d = 0; d < head_dim; ++d) y[d] += weight * row[d];
+    S::unpack(cache.block(cache.kv.v, j) + j % tokens * head_dim * S::kBytes, head_dim, row.data());
+    const float scaled = weight * cache.scale(cache.kv.v, j);
+    for (size_t d = 0; d < head_dim; ++d) y[d] += scaled * row[d];
   }
   for (size_t d = 0; d < head_dim; ++d) y[d] /= sum;
 }
@@ -46,7 +67,7 @@ void attend(const Cache& cache, const float* q, size_t begin, size_t end, float 
 void run(const AttentionArgs& a, Stream& stream) {
   const auto head_dim = static_cast<size_t>(a.kv.head_dim);
   const size_t num_heads = a.q.columns() / head_dim, group = num_heads / static_cast<size_t>(a.kv.num_kv_heads);
-  with_format(a.kv.format, [&]<class S>() {
+  const auto attend_all = [&]<class S>() {
     for (int32_t s = 0; s < a.batch.num_sequences; ++s) {
       const auto first = static_cast<size_t>(a.batch.query_start[s]), last = static_cast<size_t>(a.batch.query_start[s + 1]);
       const int32_t* table = a.batch.block_tables + static_cast<ptrdiff_t>(s) * a.batch.block_table_stride;
@@ -62,13 +83,14 @@ void run(const AttentionArgs& a, Stream& stream) {
         }
       });
     }
-  });
+  };
+  if (a.kv.format == Format::i8) return attend_all.operator()<Code>();
+  with_format(a.kv.format, attend_all);
 }
 
 }  // namespace
 
 const KernelRow<AttentionArgs> kAttentionScalar = {
-    "attention_scalar",
-    [](const AttentionArgs& a, const DeviceInfo&) { return format_info(a.kv.format).block_values == 1 && a.kv.format != Format::i8; }, run};
+    "attention_scalar", [](const AttentionArgs& a, const DeviceInfo&) { return cache_index(a.kv.format) < kCacheFormats; }, run};
 
 }  // namespace quern::cpu

@@ -1,5 +1,6 @@
 // Every row of attention against its definition in double precision, and the same bits whether tokens come alone, in any chunks, beside
 // other sequences, and with any number of threads. Whatever a row does not see is NaN.
+#include "backend/cpu/kv_codes.h"
 #include "backend/cpu/op_fixture.h"
 
 namespace quern::cpu {
@@ -15,7 +16,8 @@ struct Model {
 constexpr Model kModels[] = {
     {"one group of 7, f16", 7, 1, 64, 16, Format::f16, 0},   {"a KV head for each head, bf16", 2, 2, 128, 32, Format::bf16, 0},
     {"window, f32", 4, 2, 80, 16, Format::f32, 100},         {"window of one chunk, f16", 13, 1, 16, 64, Format::f16, 256},
-    {"heads of 8, blocks of 4", 8, 4, 8, 4, Format::f16, 0},
+    {"heads of 8, blocks of 4", 8, 4, 8, 4, Format::f16, 0}, {"codes, one group of 7", 7, 1, 64, 16, Format::i8, 0},
+    {"codes, window", 4, 2, 80, 32, Format::i8, 100},        {"codes, heads of 8, blocks of 4", 8, 4, 8, 4, Format::i8, 0},
 };
 
 // Sequences with all their tokens: what a step shows of them is cut from here.
@@ -160,8 +162,16 @@ class World {
   size_t blocks_of(size_t length) const { return (length + model_.block_tokens - 1) / model_.block_tokens; }
   float scale() const { return 1.F / std::sqrt(static_cast<float>(model_.head_dim)); }
 
-  // What the cache's format keeps.
+  // What the cache's format keeps of each head.
   Owned rounded(Owned t) const {
+    if (model_.format == Format::i8) {
+      std::vector<std::byte> row(row_bytes(model_.format, model_.head_dim));
+      for (float* head = t.f32(); head < t.f32() + t.count(); head += model_.head_dim) {
+        I8::pack(head, model_.head_dim, row.data());
+        I8::unpack(row.data(), model_.head_dim, head);
+      }
+      return t;
+    }
     std::vector<std::byte> bytes(row_bytes(model_.format, t.count()));
     format_info(model_.format).pack(t.f32(), t.count(), bytes.data());
     format_info(model_.format).unpack(bytes.data(), t.count(), t.f32());
@@ -177,12 +187,27 @@ class World {
       for (size_t head = 0; head < model_.kv_heads; ++head) {
         const size_t base = (block * model_.kv_heads + head) * block_tokens * dims, in = j % block_tokens;
         const float *k = keys_[sequence].f32(j) + head * dims, *v = values_[sequence].f32(j) + head * dims;
+        if (model_.format == Format::i8) {
+          write_codes(j < length, k, v, block * model_.kv_heads + head, in);
+          continue;
+        }
         for (size_t d = 0; d < dims; ++d) {
           const float none = std::nanf("");
           format.pack(j < length ? &k[d] : &none, 1, k_.tensor.data + (base + d * block_tokens + in) * bytes);
           format.pack(j < length ? &v[d] : &none, 1, v_.tensor.data + (base + in * dims + d) * bytes);
         }
       }
+    }
+  }
+
+  // Codes and scales of one token and head; behind the sequence's end the scales are NaN.
+  void write_codes(bool is_written, const float* k, const float* v, size_t head_block, size_t in) {
+    const size_t tokens = model_.block_tokens, dims = model_.head_dim, at = head_block * tokens * row_bytes(Format::i8, dims);
+    store_codes(k, dims, tokens, in, in, tokens, k_.tensor.data + at);
+    store_codes(v, dims, tokens, in, in * dims, 1, v_.tensor.data + at);
+    if (is_written) return;
+    for (const Owned* half : {&k_, &v_}) {
+      std::memset(half->tensor.data + at + scales_offset(tokens, dims) + in * sizeof(float), 0xff, sizeof(float));
     }
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cpu/kv_codes.h"
 #include "backend/cpu/scalar_math.h"
 
 namespace quern::cpu {
@@ -18,6 +19,15 @@ void rotate(const RopeView& rope, int32_t variant, int32_t position, float* head
     const float cos = cos_sin[2 * i], sin = cos_sin[2 * i + 1], a = head[i], b = head[i + half];
     head[i] = a * cos - b * sin;
     head[i + half] = b * cos + a * sin;
+  }
+}
+
+void store_coded_row(const KvView& kv, size_t slot, const float* k, const float* v) {
+  const auto head_dim = static_cast<size_t>(kv.head_dim), tokens = static_cast<size_t>(kv.block_tokens), in_block = slot % tokens;
+  for (size_t head = 0; head < static_cast<size_t>(kv.num_kv_heads); ++head, k += head_dim, v += head_dim) {
+    const size_t block = (slot / tokens * static_cast<size_t>(kv.num_kv_heads) + head) * head_bytes(kv);
+    store_codes(k, head_dim, tokens, in_block, in_block, tokens, kv.k + block);
+    store_codes(v, head_dim, tokens, in_block, in_block * head_dim, 1, kv.v + block);
   }
 }
 
@@ -44,6 +54,10 @@ void finish_qkv_row(const QkvArgs& a, size_t token, float* products) {
   for (size_t i = 0; i < num_heads * head_dim; ++i) q[i] = products[i] * scale;
 
   const auto slot = static_cast<size_t>(a.batch.slots[token]);
+  if (a.kv.format == Format::i8) {
+    const float* keys = products + num_heads * head_dim;
+    return store_coded_row(a.kv, slot, keys, keys + kv_heads * head_dim);
+  }
   const size_t block_values = block_tokens * head_dim, in_block = slot % block_tokens;
   const FormatInfo& format = format_info(a.kv.format);
   const float *k = products + num_heads * head_dim, *v = k + kv_heads * head_dim;

@@ -1,4 +1,5 @@
 // Every row of qkv: the products that linear_test.cpp proves, then bias, head norms, rope, query scale and the cache, in double precision.
+#include "backend/cpu/kv_codes.h"
 #include "backend/cpu/op_fixture.h"
 
 namespace quern::cpu {
@@ -16,6 +17,7 @@ constexpr QkvCase kCases[] = {
     {"qwen3", Format::bf16, Format::bf16, Format::bf16, Format::bf16, 4, 2, 128, 128, 80, false, true, false},
     {"qwen1 logn", Format::f16, Format::f16, Format::f16, Format::f32, 3, 3, 32, 32, 96, true, false, true},
     {"small heads, part of them rotated", Format::f32, Format::f32, Format::f32, Format::f16, 8, 4, 8, 4, 172, false, false, false},
+    {"codes in the cache", Format::bf16, Format::bf16, Format::bf16, Format::i8, 4, 2, 64, 64, 96, true, false, false},
     {"float and integer parts", Format::i4g32, Format::f16, Format::i8, Format::f16, 5, 1, 16, 16, 64, true, true, false},
 };
 
@@ -92,16 +94,32 @@ Row finish(const QkvCase& c, const Data& d, size_t token, const float* q, const 
 
 // Bias, norm (head_dim / 32 + 8 roundings, as in norm_test.cpp), two products and a sum of rope, the scale: each value errs by at most
 // (head_dim / 32 + 16) * 2^-24 of the largest of its head, twice over for the rotated pair. The cache rounds once more.
+// A code is within half a step of the value, a step being the head's largest over 127.
 void check(const QkvCase& c, const double* want, const float* got, size_t count, double rounding, const std::string& what) {
   for (size_t head = 0; head < count / c.head_dim; ++head) {
     double most = 0;
     for (size_t j = 0; j < c.head_dim; ++j) most = std::max(most, std::fabs(want[head * c.head_dim + j]));
     for (size_t j = 0; j < c.head_dim; ++j) {
       const size_t i = head * c.head_dim + j;
-      const double tolerance = (static_cast<double>(c.head_dim) / 16 + 32) * 0x1p-24 * (most + 2) + rounding * std::fabs(want[i]);
+      const double tolerance =
+          (static_cast<double>(c.head_dim) / 16 + 32) * 0x1p-24 * (most + 2) + rounding * (c.kv == Format::i8 ? most : std::fabs(want[i]));
       ASSERT_NEAR(got[i], want[i], tolerance) << what << " head " << head << " dim " << j;
     }
   }
+}
+
+// A token's head in a cache of codes, as a row of i8.
+std::vector<std::byte> cached_codes(const QkvCase& c, const std::byte* cache, size_t slot, size_t head, bool is_key) {
+  const size_t in_block = slot % kBlockTokens, row = row_bytes(Format::i8, c.head_dim);
+  const std::byte* block = cache + (slot / kBlockTokens * c.kv_heads + head) * kBlockTokens * row;
+  std::vector<std::byte> values;
+  for (size_t i = 0; i < c.head_dim; ++i) {
+    const int code = static_cast<int>(block[is_key ? i * kBlockTokens + in_block : in_block * c.head_dim + i]) - kCodeZero;
+    values.push_back(static_cast<std::byte>(static_cast<int8_t>(code)));
+  }
+  const std::byte* scale = block + scales_offset(kBlockTokens, c.head_dim) + in_block * sizeof(float);
+  values.insert(values.end(), scale, scale + sizeof(float));
+  return values;
 }
 
 TEST(Qkv, EveryRow) {
@@ -142,10 +160,11 @@ TEST(Qkv, EveryRow) {
             device.run(row, args);
 
             const std::string what = fmt::format("{} {} tokens {} threads {}", c.name, row.name, count, device.info().num_threads);
-            const size_t value_bytes = format_info(c.kv).block_bytes, row_bytes = c.head_dim * value_bytes;
+            const size_t value_bytes = format_info(c.kv).block_bytes, row_bytes = quern::row_bytes(c.kv, c.head_dim);
             // The bytes of a token's head in the cache, dimensions in order.
             const auto cached = [&](const Owned& cache, size_t token, size_t head) {
               const auto slot = static_cast<size_t>(d.slots[token]), in_block = slot % kBlockTokens;
+              if (c.kv == Format::i8) return cached_codes(c, cache.tensor.data, slot, head, &cache == &k_cache);
               const size_t block = (slot / kBlockTokens * c.kv_heads + head) * kBlockTokens * c.head_dim;
               std::vector<std::byte> values;
               for (size_t i = 0; i < c.head_dim; ++i) {
@@ -177,7 +196,7 @@ TEST(Qkv, EveryRow) {
             const Owned pq = device.multiply(normed.tensor, d.q.tensor, arithmetic),
                         pk = device.multiply(normed.tensor, d.k.tensor, arithmetic),
                         pv = device.multiply(normed.tensor, d.v.tensor, arithmetic);
-            const double rounding = c.kv == Format::f32 ? 0 : c.kv == Format::f16 ? 0x1p-11 : 0x1p-8;
+            const double rounding = c.kv == Format::f32 ? 0 : c.kv == Format::f16 ? 0x1p-11 : c.kv == Format::i8 ? 0.5 / 127 : 0x1p-8;
             for (size_t t = 0; t < count; ++t) {
               const Row want = finish(c, d, t, pq.f32(t), pk.f32(t), pv.f32(t));
               check(c, want.q.data(), q.f32(t), want.q.size(), 0, what + " q");
