@@ -61,7 +61,7 @@ const std::string kQuantized = "../quantized/";
 
 std::vector<std::string> quantized_names() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldens + "/" + kQuantized))
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("{}/{}", kGoldens, kQuantized)))
     names.push_back(fmt::format("{}{}", kQuantized, entry.path().filename().string()));
   std::ranges::sort(names);
   return names;
