@@ -47,7 +47,12 @@ inline void multiply_pieces(size_t first, size_t end, const Piece& piece, TileSu
     const TilePiece p = piece(i);
     const int8_t* x = p.x->codes + static_cast<size_t>(p.half) * kHalfBytes;
     const std::byte* weights = p.group + static_cast<size_t>(p.half) * kHalfBytes * kLanes;
-    i % 2 == 0 ? Unit::template multiply<0>(x, weights, sums.of[i - first]) : Unit::template multiply<1>(x, weights, sums.of[i - first]);
+    int32_t* sum = sums.of[i - first];
+    if (i % 2 == 0) {
+      Unit::template multiply<0>(x, weights, sum);
+    } else {
+      Unit::template multiply<1>(x, weights, sum);
+    }
   }
 }
 
@@ -169,8 +174,11 @@ inline void add_pair_tiles(const PreparedRows& x, size_t tile, size_t tiles, con
   for (size_t t = 0; t < row_tiles; t += 2, from += 2 * step) {
     float* to[P];
     for (int p = 0; p < P; ++p) to[p] = y[p] + t * kMostTile * kLanes;
-    t + 1 < row_tiles ? Unit::template multiply_pairs<P, 2>(from, step, weights, tiles, to)
-                      : Unit::template multiply_pairs<P, 1>(from, step, weights, tiles, to);
+    if (t + 1 < row_tiles) {
+      Unit::template multiply_pairs<P, 2>(from, step, weights, tiles, to);
+    } else {
+      Unit::template multiply_pairs<P, 1>(from, step, weights, tiles, to);
+    }
   }
 }
 
