@@ -353,19 +353,17 @@ class SchemaCompiler {
   // A member of another name than `names`.
   uint32_t other_rule(const OrderedJson& schema, const std::vector<std::string>& names, const OrderedJson& value_schema, int depth) {
     const uint32_t rule = grammar_.add_rule();
-    const Node start = grammar_.rule_start(rule);
-    Node key = start;
-    if (schema.contains("propertyNames")) {
-      if (!names.empty()) refuse("propertyNames", "want it without properties and required");
-      OrderedJson name = schema.at("propertyNames");
-      if (name.is_object() && !name.contains("type")) name["type"] = "string";
-      if (!name.is_object() || name.at("type") != "string") refuse("propertyNames", "want a schema of strings");
-      key = value(start, name, depth + 1);
-    } else {
-      key = names.empty() ? strings_.any(start) : strings_.none_of(start, names);
-    }
+    const Node key = other_name(grammar_.rule_start(rule), schema, names, depth);
     grammar_.add_free(value(space(byte(space(key), ':')), value_schema, depth + 1), grammar_.rule_end(rule));
     return rule;
+  }
+  Node other_name(Node from, const OrderedJson& schema, const std::vector<std::string>& names, int depth) {
+    if (!schema.contains("propertyNames")) return names.empty() ? strings_.any(from) : strings_.none_of(from, names);
+    if (!names.empty()) refuse("propertyNames", "want it without properties and required");
+    OrderedJson name = schema.at("propertyNames");
+    if (name.is_object() && !name.contains("type")) name["type"] = "string";
+    if (!name.is_object() || name.at("type") != "string") refuse("propertyNames", "want a schema of strings");
+    return value(from, name, depth + 1);
   }
 
   // Members in their order, then others: places by how many members came before, as far as that matters.

@@ -113,7 +113,7 @@ TEST(Tokenizer, IdsOutOfRangeAndPaddingGiveNothing) {
 }
 
 // A SentencePiece vocabulary: <unk>, <s>, </s>, the 256 bytes, then pieces by score.
-TokenizerData sentence_pieces(std::vector<std::string_view> pieces, bool add_space = true) {
+TokenizerData sentence_pieces(const std::vector<std::string_view>& pieces, bool add_space = true) {
   static const std::vector<std::string> byte_names = [] {
     std::vector<std::string> names;
     const char* digits = "0123456789ABCDEF";
